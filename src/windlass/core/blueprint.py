@@ -1,0 +1,193 @@
+"""What every definition compiles to: one frozen record, the only thing about a definition that the engine sees.
+
+Building APIs (`graph/`) make it; `plan`, `execute` and `reconcile` read it. Names stay names: a node or channel is
+known by its string, so that a log reads without the definition.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import msgspec
+
+from windlass.core.codec import Codec
+
+END = "__end__"
+INPUT = "input"  # the channel that holds a pipeline's input
+
+ParamKind = Literal["context", "channel", "item", "payload", "stream", "upstreams"]
+ChannelKind = Literal["last", "append", "merge", "unique", "gather", "barrier", "ephemeral"]
+Mode = Literal["async", "yields", "sync"]
+Durability = Literal["sync", "async", "exit"]
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """Where one argument of a node comes from.
+
+    `context` is the Context; `channel` the value of a channel; `item` one element of a channel's list, by the
+    activation's index; `payload` what a Send carried; `stream` an async iterator over the items of node `source`;
+    `upstreams` a dict of the channels in `sources` by name.
+    """
+
+    name: str
+    kind: ParamKind
+    source: str = ""
+    sources: tuple[str, ...] = ()
+    default: Any = msgspec.UNSET  # what a channel that was never written gives; UNSET: the node fails
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSpec:
+    """A task's place in a graph: what is called, with what, under which policies.
+
+    Args:
+        fn: the user's function or bound method; called with `params` by position.
+        mode: `async` returns its output, `yields` yields items and one Output, `sync` runs in a thread.
+        writes: channels that it may write. With `output` set, what it returns is the value of that one channel.
+        mapped: the channel whose list gives one activation per element; None for an ordinary node.
+        concurrency: most activations of this node at once; None is no limit.
+        timeout, idle_timeout: seconds for an attempt, and between two signs of life of one; None is no limit.
+        retry: a `policies.retry.Retry`, or None: one attempt.
+        undo: compensations by name.
+    """
+
+    id: str
+    fn: Callable[..., Any]
+    mode: Mode = "async"
+    params: tuple[Param, ...] = ()
+    writes: frozenset[str] = frozenset()
+    output: str | None = None
+    returns: Any = Any
+    mapped: str | None = None
+    on_error: Literal["fail", "collect"] = "fail"
+    concurrency: int | None = None
+    timeout: float | None = None
+    idle_timeout: float | None = None
+    retry: Any = None
+    validate: Callable[[Any], Any] | None = None
+    recover: Callable[[Any], Any] | None = None
+    undo: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    streams_to: tuple[str, ...] = ()  # nodes that consume this one's items
+    needs: tuple[str, ...] = ()  # pipeline: nodes that must have finished
+    feeds: tuple[str, ...] = ()  # pipeline: nodes that wait for this one
+    source_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChannelSpec:
+    """One typed channel of the state.
+
+    Args:
+        kind: how writes are kept. `last` keeps one value; `append`, `merge`, `unique` and `gather` keep deltas;
+            `barrier` collects arrivals for a join; `ephemeral` is unset again after the next step.
+        reduce: `(current, incoming) -> new` for a `last` or `ephemeral` channel that folds its writes; None: at most
+            one write a step. With kind `unique` it is the key function.
+        initial: the value before any write; `msgspec.UNSET` for none.
+    """
+
+    name: str
+    kind: ChannelKind = "last"
+    type: Any = Any
+    reduce: Callable[..., Any] | None = None
+    reducer_name: str = ""
+    initial: Any = msgspec.UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """A choice made on settled state, after the node's step: a named sync function and where it may lead."""
+
+    choose: Callable[..., Any]
+    params: tuple[str, ...]  # channels, by parameter name
+    targets: tuple[str, ...]
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoints:
+    """Which steps stay addressable for rollback, fork and state: the strategy (durability is another matter, D25)."""
+
+    keep: Literal["every", "nodes", "savepoints", "end"] = "every"
+    nodes: frozenset[str] = frozenset()
+
+    @classmethod
+    def after(cls, *nodes: str) -> "Checkpoints":
+        """Keep the steps in which one of these nodes finished."""
+        return cls("nodes", frozenset(nodes))
+
+
+EVERY_STEP = Checkpoints("every")
+SAVEPOINTS = Checkpoints("savepoints")
+END_ONLY = Checkpoints("end")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blueprint:
+    """A compiled definition.
+
+    Args:
+        wait: `all` commits at the super-step barrier (Graph), `any` as each activation ends (Pipeline).
+        edges: graph: node → nodes planned in the step after it.
+        joins: graph: node → the sources that must all have finished since it last ran (barrier channel `join:node`).
+        branches: graph: node → choices made after it.
+        subscribers: graph: channel → nodes planned in the step after it was written.
+        sinks: channels that make up the output; one → its value, several → a dict; empty → all public channels.
+        structure: what the fingerprint covers, as plain JSON, to say what differs.
+    """
+
+    name: str
+    kind: Literal["graph", "pipeline"]
+    nodes: Mapping[str, NodeSpec]
+    channels: Mapping[str, ChannelSpec]
+    codec: Codec
+    structure: Mapping[str, Any]
+    wait: Literal["all", "any"]
+    starts: tuple[str, ...] = ()
+    edges: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    joins: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    branches: Mapping[str, tuple[Branch, ...]] = field(default_factory=dict)
+    subscribers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sinks: tuple[str, ...] = ()
+    step_limit: int | None = None
+    checkpoints: Checkpoints = EVERY_STEP
+    durability: Durability = "sync"
+    input_type: Any = Any
+    version: str = ""
+    fingerprint: str = ""
+
+
+class Definition(Protocol):
+    """What a Runtime accepts: anything that compiles to a Blueprint."""
+
+    @property
+    def name(self) -> str:
+        """The definition's name; a run's id is another thing."""
+        ...
+
+    def compile(self) -> Blueprint:
+        """Return the frozen blueprint; the same object each time."""
+        ...
+
+
+def fingerprint(structure: Mapping[str, Any]) -> str:
+    """Digest a structure: 16 hex digits of the SHA-256 of its JSON with sorted keys."""
+    return hashlib.sha256(msgspec.json.encode(structure, order="sorted")).hexdigest()[:16]
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any], path: str = "") -> list[str]:
+    """Say in words what differs between two structures: `nodes.review: removed`, `channels.draft.type: str -> int`."""
+    found: list[str] = []
+    for key in sorted({*before, *after}):
+        where = f"{path}.{key}" if path else key
+        old, new = before.get(key), after.get(key)
+        if key not in after:
+            found.append(f"{where}: removed")
+        elif key not in before:
+            found.append(f"{where}: added")
+        elif isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, where)
+        elif old != new:
+            found.append(f"{where}: {old} -> {new}")
+    return found

@@ -1,0 +1,250 @@
+"""The one way in which values become bytes and come back: canonical JSON, a closed registry of types, exact or refused.
+
+One value has one text: dicts keep their own order, sets are written in the order of their bytes, and `decode` takes
+nothing that `encode` would not have written (no key twice, no space, no other spelling of a number). What cannot be
+kept exactly is refused before anything is stored, with its path. No pickle, no import by name: of what bytes say, only
+the construction of registered types is ever called.
+
+Two mentions of one mutable object become two objects, as in any JSON. `envelope.py` has the walk and its limits.
+"""
+
+import sys
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
+
+from windlass.core.envelope import (
+    CONTAINERS,
+    MAX_DEPTH,
+    SHORT,
+    Blob,
+    Oversized,
+    Raw,
+    Reader,
+    Reading,
+    Refused,
+    Unknown,
+    Weighing,
+    Writer,
+    Writing,
+    digest,
+    from_json,
+    name_of,
+    to_json,
+)
+from windlass.core.envelope import (
+    PLAIN as STANDING,
+)
+from windlass.core.errors import DecodeError, DefinitionError, ValueNotKept, ValueTooLarge, WindlassError
+from windlass.core.kinds import READERS, WRITERS, numpy_writer
+from windlass.core.shapes import family_of, shape_of
+
+__all__ = ["PLAIN", "Blob", "Codec", "Encoded", "Unknown", "digest"]
+
+MAX_VALUE: Final = 16 * 1024 * 1024  # bytes (D28)
+TAG_HINT: Final = "give one of them a __windlass_tag__"
+ENVELOPE: Final = b'"$"'
+NO_TYPES: Final[Mapping[str, type]] = MappingProxyType({})
+
+
+class Encoded(NamedTuple):
+    """A value as it is stored.
+
+    Attributes:
+        data: its JSON.
+        frozen: it holds nothing that anybody could change, so that readers may share it.
+        blobs: its contents that stand out of line.
+    """
+
+    data: bytes
+    frozen: bool
+    blobs: tuple[Blob, ...]
+
+
+class Writers(dict[type, Writer]):
+    """Who writes values of which exact type; a type of numpy's is taken in when it first comes by."""
+
+    def __missing__(self, kind: type) -> Writer:
+        """Take in a type of numpy's.
+
+        Raises:
+            Refused: it is another type.
+        """
+        writer = numpy_writer(kind)
+        if writer is None:
+            raise Refused(name_of(kind), hint=advice(kind))
+        self[kind] = writer
+        return writer
+
+
+def advice(kind: type) -> str:
+    """Say what to do about a value of a type that is not registered."""
+    if issubclass(kind, BaseException):
+        return "keep its text instead"
+    if family_of(kind) is None:
+        return "keep a plain value or a dataclass instead, and make the object from it where it is used"
+    return "declare its type with types=[...]"
+
+
+class Codec:
+    """Writes values as bytes and reads them back, knowing the builtin kinds and the types it was given.
+
+    Args:
+        types: tag → type. A type that is there under several tags is written under the first.
+        max_value: bytes that one value may have, out-of-line contents included.
+        lenient: read a value of an unknown type as `Unknown`, for tools that do not have the definition.
+
+    Raises:
+        DefinitionError: a tag is that of a builtin kind, or values of a type cannot be kept exactly.
+    """
+
+    def __init__(
+        self, types: Mapping[str, type] = NO_TYPES, *, max_value: int = MAX_VALUE, lenient: bool = False
+    ) -> None:
+        self._writers = Writers(WRITERS)
+        self._readers: dict[str, Reader] = dict(READERS)
+        self._types = dict(types)
+        self._limit = max_value
+        self._lenient = lenient
+        for tag, kind in types.items():
+            if tag in READERS:
+                raise DefinitionError(
+                    "types.reserved",
+                    f"{kind.__module__}.{kind.__qualname__}: the tag {tag!r} is that of a builtin kind",
+                    hint=TAG_HINT,
+                )
+            shape = shape_of(kind, tag)
+            self._writers.setdefault(kind, shape.write)
+            self._readers[tag] = shape.read
+
+    def widen(self, types: Mapping[str, type]) -> "Codec":
+        """Return a codec that knows these types too; this one if it knows them all.
+
+        Raises:
+            DefinitionError: a tag stands for another type already.
+        """
+        fresh = {tag: kind for tag, kind in types.items() if self._types.get(tag) is not kind}
+        for tag, kind in fresh.items():
+            if tag in self._types:
+                known = self._types[tag]
+                said = f"{kind.__module__}.{kind.__qualname__} and {known.__module__}.{known.__qualname__}"
+                raise DefinitionError("types.duplicate", f"{said} share the tag {tag!r}", hint=TAG_HINT)
+        if not fresh:
+            return self
+        return Codec({**self._types, **fresh}, max_value=self._limit, lenient=self._lenient)
+
+    def encode(self, value: object, where: str = "value") -> Encoded:
+        """Turn a value into the bytes that are stored.
+
+        Args:
+            where: what the value is called in an error's path.
+
+        Raises:
+            ValueNotKept: something in it cannot be kept exactly; the path says where.
+            ValueTooLarge: it is above `max_value`; the path names the part that is.
+        """
+        kind = type(value)
+        if kind in STANDING or (kind is str and len(value) < SHORT):  # type: ignore[arg-type]
+            try:
+                data = to_json(value)
+            except ValueError:  # a lone surrogate, or more digits than Python spells
+                pass
+            else:
+                if len(data) <= self._limit:
+                    return tuple.__new__(Encoded, (data, True, ()))
+        walk = Writing(self._writers, self._limit)
+        try:
+            data = to_json(self._writers[kind](value, walk))
+        except (ValueError, Refused, RecursionError):
+            return self._encode(value, where)
+        if walk.blobs or len(data) > self._limit:
+            return self._finish(walk, data, value, where)
+        return tuple.__new__(Encoded, (data, walk.frozen, ()))
+
+    def decode(self, data: bytes, blobs: Callable[[str], bytes] | None = None) -> Any:
+        """Turn stored bytes back into the value.
+
+        Args:
+            blobs: fetches an out-of-line content by its digest; a `KeyError` of it means that there is none.
+
+        Raises:
+            DecodeError: the bytes are not what `encode` writes, name an unknown type, or a blob is missing or changed.
+        """
+        try:
+            raw = from_json(data)
+            canonical = to_json(raw) == data
+        except (ValueError, RecursionError) as error:
+            raise DecodeError(f"these bytes are no value: {error}") from None
+        if not canonical:
+            raise DecodeError("these bytes are not as `encode` writes them: a key twice, a space, another spelling")
+        if type(raw) not in CONTAINERS:
+            return raw
+        if ENVELOPE not in data:
+            if len(data) > 2 * MAX_DEPTH and data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+                refuse_depth(raw)
+            return raw
+        try:
+            return Reading(self._readers, blobs, lenient=self._lenient).read(raw)
+        except (WindlassError, MemoryError):
+            raise
+        except Exception as error:  # bytes may make a declared type's __hash__ or construction fail in any way
+            raise DecodeError(f"these bytes are no value: {type(error).__name__}: {error}") from error
+
+    def key(self, value: object, where: str = "arguments") -> bytes:
+        """Give the bytes of a value for a digest: equal ones for dicts that differ in order only.
+
+        Raises:
+            ValueNotKept: something in it cannot be kept exactly.
+        """
+        return self._walk(value, where, ordered=True)[1]
+
+    def _encode(self, value: object, where: str) -> Encoded:
+        return self._finish(*self._walk(value, where), value, where)
+
+    def _finish(self, walk: Writing, data: bytes, value: object, where: str) -> Encoded:
+        size = len(data) + walk.held
+        if size > self._limit:
+            self._walk(value, where, Weighing)
+            raise ValueTooLarge(where, size, self._limit)
+        return tuple.__new__(Encoded, (data, walk.frozen, tuple(walk.blobs.values())))
+
+    def _walk(
+        self, value: object, where: str, walking: type[Writing] = Writing, *, ordered: bool = False
+    ) -> tuple[Writing, bytes]:
+        """Walk over the value, trusting its strings and integers; once more with care if JSON refuses one of them."""
+        limit = sys.maxsize if ordered else self._limit
+        try:
+            try:
+                return written(value, walking(self._writers, limit, ordered=ordered))
+            except ValueError:
+                return written(value, walking(self._writers, limit, ordered=ordered, careful=True))
+        except Oversized as refused:
+            raise ValueTooLarge(*refused.largest(where, limit), limit) from None
+        except Refused as refused:
+            path = refused.path(where)
+            raise ValueNotKept(path, refused.kind, hint=refused.hint) from None
+        except RecursionError:
+            raise ValueNotKept(where, "a structure too deep for what is left of the stack", hint="") from None
+
+
+def written(value: object, walk: Writing) -> tuple[Writing, bytes]:
+    """Walk over the value and write it."""
+    return walk, walk.json(walk.write(value))
+
+
+def refuse_depth(raw: Raw) -> None:
+    """Refuse plain JSON of more levels than a value may have.
+
+    Raises:
+        DecodeError: it is that deep.
+    """
+    level = [raw]
+    for _ in range(MAX_DEPTH):
+        parts = (part for whole in level for part in (whole.values() if type(whole) is dict else whole))
+        level = [part for part in parts if type(part) is dict or type(part) is list]
+        if not level:
+            return
+    raise DecodeError(f"these bytes are no value: more than {MAX_DEPTH} levels")
+
+
+PLAIN: Final = Codec()

@@ -1,0 +1,294 @@
+"""Where a run stands: channels, what waits to run, and what has happened inside it; folded from the run's log.
+
+`fold` is the one way forward: the live engine applies each row to its position as it writes it, and loading applies
+the rows after the latest snapshot. So what resume sees is what went on, by construction.
+"""
+
+import re
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct
+
+from windlass.core import records as r
+from windlass.core.channels import Channel
+from windlass.core.channels import Kept as KeptChannel
+from windlass.core.records import Body, Finished, Planned
+
+REFERENCE = re.compile(rb'"(?:blob|v)":"([0-9a-f]{64})"')  # out of line: of the codec, of a channel
+
+
+class Pending(Struct, omit_defaults=True):
+    """What happened so far inside an activation that has not finished."""
+
+    attempts: int = 0  # that failed
+    due_at: float | None = None  # of the next attempt
+    failure: r.Failure | None = None  # of the last one
+    take: int = 0
+    calls: dict[str, Raw] = {}
+    intents: dict[str, r.EffectIntended] = {}
+    outcomes: dict[str, r.EffectCompleted] = {}
+    cleared: set[str] = set()  # effects in doubt that someone said did not happen
+    timers: dict[str, float] = {}
+    fired: set[float] = set()  # due times that this process has acted on
+    asked: dict[str, str] = {}  # question key → id
+    answers: dict[str, Raw] = {}
+
+    @property
+    def is_failed(self) -> bool:
+        """No attempt is left."""
+        return self.failure is not None and self.due_at is None
+
+    @property
+    def open_questions(self) -> list[str]:
+        """The ids of questions that have no answer yet."""
+        return [id_ for key, id_ in self.asked.items() if key not in self.answers]
+
+
+class Position:
+    """The state of a run after some row of its log."""
+
+    __slots__ = (
+        "branch", "channels", "ephemeral", "held", "left", "marks", "n", "pending", "row_bytes", "rows", "run", "seq", "settled",
+        "snapshot_bytes", "total", "visits", "waiting",
+    )  # fmt: skip
+
+    def __init__(self, run: str, kinds: dict[str, str]) -> None:
+        self.run = run
+        self.branch = 0
+        self.n = 0
+        self.seq = 0
+        self.channels = {name: Channel(name, kind) for name, kind in kinds.items()}
+        self.ephemeral = tuple(name for name, kind in kinds.items() if kind == "ephemeral")
+        self.visits: dict[str, int] = {}
+        self.waiting: dict[str, Planned] = {}
+        self.left: dict[str, int] = {}  # how many of a node's activations wait
+        self.settled: dict[str, Finished] = {}  # finished, of a step that is not complete
+        self.pending: dict[str, Pending] = {}
+        self.total = 0  # sum of all marks, mod 2^256: the state digest
+        self.marks: dict[str, int] = {}  # of waiting activations
+        self.held: set[str] = set()  # blobs that the log or a snapshot brought
+        self.rows = 0  # since the last snapshot
+        self.row_bytes = 0
+        self.snapshot_bytes = 0
+
+    def digest(self) -> str:
+        """Return the state digest (D8): channels, finished addresses and the waiting plan; no time, no sequence.
+
+        A sum of SHA-256 marks modulo 2^256 (AdHash: Bellare and Micciancio, 1997), so a step costs what it changes.
+        """
+        return f"{self.total:064x}"
+
+    def fold(self, kind: str, body: Body, channels: dict[str, Channel] | None = None) -> None:
+        """Apply a row.
+
+        Args:
+            channels: the changed channels of a step, where the caller has worked them out already.
+        """
+        for op in body.ops:
+            self._note(op)
+        if kind == "writes":
+            for done in body.finished:
+                self.settled[done.address] = done
+                self.pending.pop(done.address, None)
+        elif kind == "step":
+            done = in_order([*self.settled.values(), *body.finished])
+            self._advance(body, done, channels if channels is not None else settle(self, body, done))
+
+    def _advance(self, body: Body, done: list[Finished], changed: dict[str, Channel]) -> None:
+        total = self.total
+        for finished in done:
+            self.pending.pop(finished.address, None)
+            if finished.address in self.waiting:
+                total -= self._drop(finished.address)
+            elif finished.address:  # an empty map is finished without having waited
+                node, visit, _ = parse(finished.address)
+                self.visits[node] = visit
+            total += _mark(b"done", finished.address, r.NULL)
+        self.settled.clear()
+        for address in body.dropped:
+            self.pending.pop(address, None)
+            if address in self.waiting:
+                total -= self._drop(address)
+        for name, channel in changed.items():
+            total += channel.mark - self.channels[name].mark
+            self.channels[name] = channel
+        for planned in body.planned:
+            total += self._add(planned)
+            node, visit, _ = parse(planned.address)
+            self.visits[node] = visit
+        self.total = total % (1 << 256)
+        self.n += 1
+
+    def _add(self, planned: Planned) -> int:
+        address = planned.address
+        self.waiting[address] = planned
+        node = parse(address)[0]
+        self.left[node] = self.left.get(node, 0) + 1
+        mark = self.marks[address] = _mark(b"wait", address, planned.payload)
+        return mark
+
+    def _drop(self, address: str) -> int:
+        del self.waiting[address]
+        self.left[parse(address)[0]] -= 1
+        return self.marks.pop(address)
+
+    def _note(self, op: r.Op) -> None:
+        pending = self.pending.get(op.address)
+        if pending is None:
+            pending = self.pending[op.address] = Pending()
+        match op:
+            case r.CallRecorded():
+                pending.calls[op.key] = op.value
+            case r.EffectIntended():
+                pending.intents[op.key] = op
+                pending.cleared.discard(op.key)
+            case r.EffectCompleted():
+                pending.outcomes[op.key] = op
+            case r.EffectInDoubt() if op.settled:
+                pending.cleared.add(op.key)
+            case r.TimerSet():
+                pending.timers[op.key] = op.due_at
+            case r.QuestionAsked():
+                pending.asked[op.key] = op.id
+            case r.QuestionAnswered():
+                pending.answers[op.key] = op.value
+            case r.AttemptFailed():
+                pending.attempts = op.attempt
+                pending.due_at = op.due_at
+                pending.failure = op.failure
+                if op.fresh:
+                    pending.take += 1
+                    pending.calls = {}
+            case r.AttemptsReset():
+                pending.attempts = 0
+                pending.due_at = None
+                pending.failure = None
+
+    def references(self) -> set[str]:
+        """Name the blobs that channels, plan and pending operations refer to."""
+        if not self.held:
+            return set()
+        parts = [piece for channel in self.channels.values() for piece in channel.pieces[: channel.count]]
+        rest = (list(self.pending.values()), list(self.waiting.values()), list(self.settled.values()))
+        parts.append(msgspec.json.encode(rest))
+        return {match.decode() for part in parts for match in REFERENCE.findall(part)} & self.held
+
+    def forget(self, nodes: set[str]) -> None:
+        """Take nodes of a pipeline back to before they were planned: their visits and their outputs."""
+        for node in nodes:
+            self.visits.pop(node, None)
+            channel = self.channels[node]
+            if channel.version:
+                self.channels[node] = channel.after((), whole=True)
+                self.total = (self.total + self.channels[node].mark - channel.mark) % (1 << 256)
+
+    def dump(self) -> bytes:
+        """Encode the position as the body of a snapshot."""
+        kept = Kept(
+            n=self.n,
+            visits=self.visits,
+            waiting=list(self.waiting.values()),
+            settled=list(self.settled.values()),
+            pending=self.pending,
+            channels={name: channel.dump() for name, channel in self.channels.items() if channel.version},
+            total=f"{self.total:x}",
+        )
+        return msgspec.json.encode(kept)
+
+    def restore(self, manifest: r.Manifest) -> None:
+        """Take over a snapshot."""
+        kept = msgspec.json.decode(manifest.body, type=Kept)
+        self.branch, self.n, self.seq = manifest.branch, kept.n, manifest.seq
+        self.visits = kept.visits
+        self.waiting, self.left, self.marks = {}, {}, {}
+        for planned in kept.waiting:
+            self._add(planned)
+        self.settled = {done.address: done for done in kept.settled}
+        self.pending = kept.pending
+        for name, channel in kept.channels.items():
+            self.channels[name] = Channel.restore(name, channel)
+        self.total = int(kept.total, 16)
+        self.rows = self.row_bytes = 0
+        self.snapshot_bytes = len(manifest.body)
+
+
+class Kept(Struct, omit_defaults=True):
+    """The body of a snapshot."""
+
+    n: int
+    visits: dict[str, int]
+    waiting: list[Planned]
+    settled: list[Finished]
+    pending: dict[str, Pending]
+    channels: dict[str, KeptChannel]
+    total: str
+
+
+def load(loaded: r.Loaded) -> Position:
+    """Fold what a store loaded: the latest snapshot and the rows after it."""
+    position = Position(loaded.record.id, loaded.record.channels)
+    if loaded.manifest is not None:
+        position.restore(loaded.manifest)
+        position.held.update(loaded.manifest.blobs)
+    for row in loaded.rows:
+        body = r.BODY.decode(row.body)
+        position.fold(row.kind, body)
+        position.held.update(body.blobs)
+        position.seq = row.last
+        position.branch = row.branch
+        position.rows += 1
+        position.row_bytes += len(row.body)
+    return position
+
+
+def settle(
+    position: Position, body: Body, done: list[Finished], known: dict[str, Any] | None = None
+) -> dict[str, Channel]:
+    """Work out the channels after a step from its record alone: deltas in path order, results as they stand.
+
+    Args:
+        known: by channel, the decoded value of this step's writes where the caller has it (`Channel.after`).
+    """
+    known = known or {}
+    deltas: dict[str, list[bytes]] = {}
+    for finished in done:
+        for name, raw in finished.writes.items():
+            if name not in body.results and name not in body.deltas:
+                deltas.setdefault(name, []).append(bytes(raw))
+    for name, raw in body.deltas.items():
+        if name not in body.results:
+            deltas[name] = [bytes(raw)]
+    channels = position.channels
+    changed = {name: channels[name].after(tuple(pieces), known.get(name, UNSET)) for name, pieces in deltas.items()}
+    for name, raw in body.results.items():
+        changed[name] = channels[name].after((bytes(raw),), known.get(name, UNSET), whole=True)
+    for name in position.ephemeral:
+        if name not in changed and channels[name].count:
+            changed[name] = channels[name].after((), whole=True)
+    return changed
+
+
+def _mark(what: bytes, address: str, payload: Raw) -> int:
+    said = b"%s|%s|%s" % (what, address.encode(), bytes(payload))
+    return int.from_bytes(sha256(said).digest(), "big")
+
+
+@lru_cache(maxsize=8192)
+def parse(address: str) -> tuple[str, int, str]:
+    """Take `node#visit[index]` apart; the index is "" where there is none."""
+    node, _, rest = address.rpartition("/")[2].partition("#")
+    visit, _, index = rest.partition("[")
+    return node, int(visit or 0), index[:-1]
+
+
+def path_key(address: str) -> tuple[Any, ...]:
+    """Sort addresses by path, numbers as numbers: `b#1[9]` before `b#1[10]`."""
+    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"[#\[\].:/]", address))
+
+
+def in_order(done: list[Finished]) -> list[Finished]:
+    """Sort finished activations by path, never by the time they ended."""
+    return done if len(done) < 2 else sorted(done, key=lambda finished: path_key(finished.address))  # noqa: PLR2004

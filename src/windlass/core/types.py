@@ -1,0 +1,402 @@
+"""What an annotation says: which types a codec must know (D27), how it is spelled, whether a value has it.
+
+`collect` and `spell` walk annotations by themselves and never print a `typing` object: those print differently from one
+Python to the next, and a fingerprint must not. `convert` and `json_schema` leave the work to msgspec and Pydantic, and
+take over only the unions that msgspec does not know.
+"""
+
+import contextlib
+import enum
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from types import MappingProxyType, NoneType, SimpleNamespace, UnionType
+from typing import Annotated, Any, ClassVar, Final, ForwardRef, Literal, NotRequired, Required, TypeVar, Union
+
+import msgspec
+
+from windlass.core.envelope import step_of
+from windlass.core.errors import DefinitionError, InputError
+from windlass.core.shapes import family_of
+
+NO_ALIASES: Final[Mapping[str, type]] = MappingProxyType({})
+WRAPPERS: Final = (Annotated, Required, NotRequired, ClassVar, typing.Final)
+UNTYPED: Final = (Any, inspect.Parameter.empty, object)
+ELEMENTS: Final = (list, set, frozenset, tuple, dict)
+BY_NAME: Final = (object,)
+PLACE: Final = re.compile(r" - at `(?:key in )?\$?([^`]*)`")
+
+
+# Which types there are
+
+
+def collect(annotations: Iterable[object], *, aliases: Mapping[str, type] = NO_ALIASES) -> dict[str, type]:
+    """Find every type that values of these annotations may have and a codec must be told of, by its tag.
+
+    Goes through generics, unions and the fields of records, as deep as they refer to each other.
+
+    Args:
+        aliases: former tag → type, for values that were stored under another name.
+
+    Raises:
+        DefinitionError: two different types have one tag.
+    """
+    found: dict[str, type] = {}
+    seen: set[int] = set()
+    kept: list[object] = []  # keeps what is in `seen` alive, so that no id comes back
+    waiting = [*annotations, *aliases.values()]
+    while waiting:
+        annotation = waiting.pop()
+        if id(annotation) in seen:
+            continue
+        seen.add(id(annotation))
+        kept.append(annotation)
+        waiting.extend(parts_of(annotation))
+        if isinstance(annotation, type) and not typing.is_typeddict(annotation) and family_of(annotation) is not None:
+            register(found, tag_of(annotation), annotation)
+    ordered = {tag: found[tag] for tag in sorted(found)}
+    for tag, kind in aliases.items():
+        register(ordered, tag, kind)
+    return ordered
+
+
+def register(found: dict[str, type], tag: str, kind: type) -> None:
+    """Enter a type under its tag.
+
+    Raises:
+        DefinitionError: the tag is that of another type.
+    """
+    other = found.setdefault(tag, kind)
+    if other is not kind:
+        places = f"{other.__module__}.{other.__qualname__} and {kind.__module__}.{kind.__qualname__}"
+        raise DefinitionError(
+            "types.duplicate", f"{places} have one tag, {tag!r}", hint="give one of them a __windlass_tag__"
+        )
+
+
+def tag_of(kind: type) -> str:
+    """Give the name under which values of a type are stored: its own `__windlass_tag__`, or its qualified name."""
+    declared = vars(kind).get("__windlass_tag__")
+    return declared if isinstance(declared, str) else kind.__qualname__
+
+
+def parts_of(annotation: object) -> Iterator[object]:
+    """Give the annotations that an annotation is made of."""
+    if isinstance(annotation, list | tuple):  # the parameters of a Callable
+        yield from annotation
+    elif isinstance(annotation, TypeVar):
+        yield annotation.__bound__
+        yield from annotation.__constraints__
+    elif typing.get_origin(annotation) is Literal:
+        yield from (type(value) for value in typing.get_args(annotation) if isinstance(value, enum.Enum))
+    elif typing.get_origin(annotation) is not None:
+        yield typing.get_origin(annotation)
+        yield from typing.get_args(annotation)[: 1 if typing.get_origin(annotation) is Annotated else None]
+    elif isinstance(annotation, type):
+        yield from field_types(annotation).values()
+    else:
+        yield named(annotation)
+
+
+def named(annotation: object) -> object:
+    """Give what a `NewType` or a `type` statement stands for; None for anything else."""
+    if isinstance(annotation, typing.NewType):
+        return annotation.__supertype__
+    return getattr(annotation, "__value__", None) if type(annotation).__name__ == "TypeAliasType" else None
+
+
+def field_types(kind: type) -> dict[str, object]:
+    """Give the names and annotations of a record's fields, in their order; nothing for any other type."""
+    if typing.is_typeddict(kind):
+        return hints_of(kind)
+    family = family_of(kind)
+    if family == "model":
+        return {name: field.annotation for name, field in kind.model_fields.items()}  # type: ignore[attr-defined]
+    if family == "dataclass":
+        names = [field.name for field in fields(kind)]
+    elif family in {"struct", "namedtuple"}:
+        names = list(kind.__struct_fields__ if family == "struct" else kind._fields)  # type: ignore[attr-defined]
+    else:
+        return {}
+    hints = hints_of(kind)
+    return {name: hints.get(name, Any) for name in names}
+
+
+def hints_of(kind: type) -> dict[str, object]:
+    """Resolve the annotations of a class; one that names something unknown stays as its text."""
+    local = {kind.__name__: kind}
+    try:
+        return typing.get_type_hints(kind, localns=local, include_extras=True)
+    except Exception:  # noqa: BLE001 - evaluating a stranger's text may raise anything; each is tried by itself below
+        resolved: dict[str, object] = {}
+    for base in reversed(kind.__mro__):
+        space = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
+        for name, hint in own_annotations(base).items():
+            holder = SimpleNamespace(__annotations__={name: hint})
+            try:
+                resolved |= typing.get_type_hints(holder, globalns=space, localns=local, include_extras=True)
+            except Exception:  # noqa: BLE001 - as above
+                resolved[name] = hint
+    return resolved
+
+
+def own_annotations(kind: type) -> dict[str, object]:
+    """Give a class's own annotations without resolving them."""
+    if sys.version_info >= (3, 14):
+        import annotationlib
+
+        return dict(annotationlib.get_annotations(kind, format=annotationlib.Format.FORWARDREF))
+    return dict(inspect.get_annotations(kind))
+
+
+# How it is spelled
+
+
+def spell(annotation: object) -> str:
+    """Spell an annotation for a fingerprint: the same text on every Python, without modules.
+
+    A record is spelled with its fields, and the records in these by name only.
+    """
+    return spelled(annotation, ())
+
+
+def spelled(annotation: object, around: tuple[object, ...]) -> str:
+    """Spell an annotation; `around` are the record and the `type` statements that are being spelled around it."""
+    if annotation is None or annotation is NoneType:
+        return "None"
+    if annotation is Any or annotation is inspect.Parameter.empty:
+        return "any"
+    if isinstance(annotation, str | ForwardRef):
+        return annotation if isinstance(annotation, str) else annotation.__forward_arg__
+    if isinstance(annotation, list):
+        return f"[{','.join(spelled(part, around) for part in annotation)}]"
+    if typing.get_origin(annotation) is not None:
+        return spelled_generic(annotation, around)
+    if isinstance(annotation, type):
+        return spelled_type(annotation, around)
+    meaning = named(annotation)
+    if meaning is not None and annotation not in around:
+        return spelled(meaning, (*around, annotation))
+    if annotation is Ellipsis:
+        return "..."
+    return str(getattr(annotation, "__name__", None) or repr(annotation).removeprefix("typing."))
+
+
+def spelled_generic(annotation: object, around: tuple[object, ...]) -> str:
+    """Spell a union, a literal, or a type with parameters."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin in WRAPPERS or getattr(origin, "_name", "") == "ReadOnly":
+        return spelled(arguments[0], around)
+    if origin is Literal:
+        return f"Literal[{','.join(sorted(spelled_literal(value) for value in arguments))}]"
+    texts = [spelled(argument, around) for argument in arguments]
+    if origin is Union or origin is UnionType:
+        return "|".join(sorted(set(texts)))
+    name, brace, opened = spelled(origin, around).partition("{")
+    return name + (f"[{','.join(texts)}]" if texts else "") + brace + opened
+
+
+def spelled_literal(value: object) -> str:
+    """Spell a value of a literal."""
+    return f"{tag_of(type(value))}.{value.name}" if isinstance(value, enum.Enum) else repr(value)
+
+
+def spelled_type(kind: type, around: tuple[object, ...]) -> str:
+    """Spell a class: by name, and a record with its fields if no other record is being spelled."""
+    name = tag_of(kind).rpartition("<locals>.")[2]
+    if any(isinstance(outer, type) for outer in around):
+        return name
+    optional = optional_keys(kind) if typing.is_typeddict(kind) else frozenset()
+    inside = (*around, kind)
+    texts = [f"{field}{'?' * (field in optional)}:{spelled(hint, inside)}" for field, hint in field_types(kind).items()]
+    return f"{name}{{{','.join(texts)}}}" if texts else name
+
+
+def optional_keys(kind: Any) -> frozenset[str]:
+    """Find the keys that a typed dict need not have; the class itself errs where its annotations are text."""
+    hints = hints_of(kind)
+    given = {name for name, hint in hints.items() if typing.get_origin(hint) is NotRequired}
+    needed = {name for name, hint in hints.items() if typing.get_origin(hint) is Required}
+    return frozenset((kind.__optional_keys__ | given) - needed)
+
+
+# Whether a value has it
+
+
+def convert(value: object, annotation: object, where: str) -> Any:
+    """Make a value from outside what the annotation says; one that already is comes back as it is.
+
+    Nothing is guessed: text is no number. Of the members of a union the first that fits is taken. Pydantic models
+    convert by their own rules.
+
+    Args:
+        where: what the value is called in an error's path.
+
+    Raises:
+        InputError: the value does not fit; the path says where, and the message what was expected.
+    """
+    if type(value) is annotation or any(annotation is untyped for untyped in UNTYPED):
+        return value
+    try:
+        return msgspec.convert(value, annotation, strict=True, str_keys=True, dec_hook=foreign)
+    except (msgspec.ValidationError, TypeError) as error:
+        return convert_parts(value, annotation, where, error)
+    except RecursionError:
+        raise InputError(where, "too deep, or contains itself") from None
+
+
+def foreign(kind: type, value: Any) -> object:
+    """Make a value of a type that msgspec does not know.
+
+    Raises:
+        ValueError: the value does not fit.
+    """
+    if isinstance(value, kind):
+        return value
+    pydantic: Any = sys.modules.get("pydantic")
+    if pydantic is None or not issubclass(kind, pydantic.BaseModel):
+        raise ValueError(f"expected `{kind.__qualname__}`, got `{type(value).__qualname__}`")
+    try:
+        return kind.model_validate(value)  # type: ignore[attr-defined]
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
+        raise ValueError(f"{first['msg']} - at `${path}`") from None
+
+
+def convert_parts(value: Any, annotation: Any, where: str, error: Exception) -> object:
+    """Convert part by part what msgspec refused: it knows no union of two records, and no subclass of a record."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    meaning = named(annotation)
+    if meaning is not None:
+        return convert(value, meaning, where)
+    if origin is Annotated:
+        inside = convert(value, arguments[0], where)
+        if isinstance(error, msgspec.ValidationError) and any(isinstance(part, msgspec.Meta) for part in arguments[1:]):
+            raise said_by_msgspec(error, where)
+        return inside
+    if origin is Union or origin is UnionType:
+        return convert_union(value, annotation, where)
+    if origin in ELEMENTS and isinstance(value, Iterable) and not isinstance(value, str | bytes):
+        return convert_elements(value, origin, arguments, where, error)
+    kind = origin if origin is not None else annotation
+    if isinstance(kind, type):
+        return convert_record(value, kind, where, error)
+    if isinstance(error, msgspec.ValidationError):
+        raise said_by_msgspec(error, where)
+    return value
+
+
+def convert_union(value: Any, union: Any, where: str) -> object:
+    """Take the member whose type the value has, or else the first that it can be made."""
+    members = typing.get_args(union)
+    if any(type(value) is member for member in members):
+        return value
+    for member in members:
+        try:
+            return convert(value, member, where)
+        except InputError:
+            continue
+    expected = " | ".join(spelled(member, BY_NAME) for member in members)
+    raise InputError(where, f"expected `{expected}`, got `{type(value).__qualname__}`")
+
+
+def convert_elements(value: Any, origin: Any, arguments: Any, where: str, error: Exception) -> object:
+    """Convert the elements of a container one by one."""
+    if origin is dict:
+        if not isinstance(value, Mapping) or len(arguments) != 2:  # noqa: PLR2004 - keys and values
+            raise said_by_msgspec(error, where)
+        return {
+            convert_key(key, arguments[0], where): convert(part, arguments[1], where + step_of(key))
+            for key, part in value.items()
+        }
+    parts = list(value)
+    if origin is tuple and arguments[-1:] != (Ellipsis,):
+        if isinstance(value, Mapping) or len(parts) != len(arguments):
+            raise said_by_msgspec(error, where)
+        hinted = enumerate(zip(parts, arguments, strict=True))
+        return tuple(convert(part, hint, f"{where}[{n}]") for n, (part, hint) in hinted)
+    if isinstance(value, Mapping) or not arguments:
+        raise said_by_msgspec(error, where)
+    return origin(convert(part, arguments[0], f"{where}[{n}]") for n, part in enumerate(parts))
+
+
+def convert_key(key: object, annotation: object, where: str) -> object:
+    """Convert a key; JSON has only text there, so an integer may stand as its digits."""
+    try:
+        keyed: dict[object, None] = msgspec.convert({key: None}, dict[annotation, None], str_keys=True)  # type: ignore[valid-type]
+    except (msgspec.ValidationError, TypeError):
+        return convert(key, annotation, where + step_of(key))
+    return next(iter(keyed))
+
+
+def convert_record(value: Any, kind: type, where: str, error: Exception) -> object:
+    """Take an instance as it is, and make one from a dict where msgspec does not know a field's type."""
+    with contextlib.suppress(TypeError):  # a protocol or a typed dict has no instances
+        if isinstance(value, kind):
+            return value
+    hints = field_types(kind)
+    if isinstance(value, Mapping) and (is_dataclass(kind) or typing.is_typeddict(kind)):
+        return build(value, kind, hints, where)
+    if isinstance(error, TypeError) and not hints:
+        raise InputError(where, f"expected `{kind.__qualname__}`, got `{type(value).__qualname__}`")
+    raise said_by_msgspec(error, where)
+
+
+def build(value: Mapping[str, Any], kind: Any, hints: dict[str, object], where: str) -> object:
+    """Make a dataclass or a typed dict from a dict, field by field."""
+    parts = {name: convert(value[name], hint, f"{where}.{name}") for name, hint in hints.items() if name in value}
+    if typing.is_typeddict(kind):
+        missing = hints.keys() - parts.keys() - optional_keys(kind)
+        if missing:
+            raise InputError(where, f"the key {min(missing)!r} is missing")
+        return parts
+    try:
+        return kind(**parts)
+    except (TypeError, ValueError) as error:
+        raise InputError(where, str(error)) from error
+
+
+def said_by_msgspec(error: Exception, where: str) -> InputError:
+    """Translate msgspec's message; the places that it names, the outermost last, become the path."""
+    text = str(error)
+    path = "".join(reversed(PLACE.findall(text)))
+    message = PLACE.sub("", text)
+    return InputError(where + path, message[:1].lower() + message[1:])
+
+
+# Its JSON Schema
+
+
+def json_schema(annotation: object) -> dict[str, Any]:
+    """Give the JSON Schema of an annotation, for a form or a model; `{}` allows anything."""
+    if any(annotation is untyped for untyped in UNTYPED):
+        return {}
+    pydantic: Any = sys.modules.get("pydantic")
+    if pydantic is not None and any(issubclass(kind, pydantic.BaseModel) for kind in collect([annotation]).values()):
+        schema: dict[str, Any] = pydantic.TypeAdapter(annotation).json_schema()
+        return schema
+    try:
+        return msgspec.json.schema(annotation, schema_hook=anything)
+    except TypeError:  # a union of two records, which msgspec does not know
+        return union_schema(annotation)
+
+
+def anything(_kind: type) -> dict[str, Any]:
+    """Allow anything for a type that has no schema."""
+    return {}
+
+
+def union_schema(annotation: object) -> dict[str, Any]:
+    """Give the schema of a union member by member."""
+    origin = typing.get_origin(annotation)
+    if origin is not Union and origin is not UnionType:
+        return {}
+    members = [json_schema(member) for member in typing.get_args(annotation)]
+    definitions: dict[str, Any] = {}
+    for member in members:
+        definitions |= member.pop("$defs", {})
+    return {"anyOf": members, "$defs": definitions} if definitions else {"anyOf": members}

@@ -1,0 +1,150 @@
+"""The small values that user code hands to the engine: outputs, updates, sends, verdicts and recoveries."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Output(Generic[T]):
+    """Yielded by a task: this is its output; everything else that it yields is a stream item."""
+
+    value: T
+
+
+Yields: TypeAlias = AsyncIterator[object | Output[T]]
+"""What a yielding task is annotated with: items of any kind, and one `Output[T]`."""
+
+Stream: TypeAlias = AsyncIterator[T]
+"""What the parameter of a stream edge is annotated with: the producer's items as they arrive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Ask for one more activation of `node` in the next step, with a payload of its own."""
+
+    node: str
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True, init=False)
+class Update:
+    """What a graph node returns: writes to channels, and where to go next.
+
+    Args:
+        goto: a node, several, or END; it replaces the node's edges and branches for this time. None: follow them.
+        sends: activations to fan out to.
+        writes: a value for each channel that the node declared.
+    """
+
+    writes: dict[str, Any]
+    goto: tuple[str, ...] | None = None
+    sends: tuple[Send, ...] = ()
+
+    def __init__(self, *, goto: str | Sequence[str] | None = None, sends: Sequence[Send] = (), **writes: Any) -> None:
+        object.__setattr__(self, "writes", writes)
+        object.__setattr__(self, "goto", (goto,) if isinstance(goto, str) else None if goto is None else tuple(goto))
+        object.__setattr__(self, "sends", tuple(sends))
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationResult:
+    """What `validate` says of an output."""
+
+    valid: bool
+    reason: str = ""
+
+    @classmethod
+    def ok(cls) -> "ValidationResult":
+        """Accept the output."""
+        return cls(valid=True)
+
+    @classmethod
+    def fail(cls, reason: str) -> "ValidationResult":
+        """Refuse the output; the next attempt makes its calls afresh."""
+        return cls(valid=False, reason=reason)
+
+
+@dataclass(frozen=True, slots=True)
+class RecoveryAction:
+    """What `recover` proposes for an attempt that failed and is not retried by policy. Made by `Recover`."""
+
+    kind: Literal["retry", "fallback", "skip", "rollback", "escalate", "abort"]
+    value: Any = None
+    to: str = ""
+    fresh: bool = False
+
+
+class Recover:
+    """The proposals that `recover` may return."""
+
+    @staticmethod
+    def retry(*, fresh: bool = False) -> RecoveryAction:
+        """Try once more; with `fresh`, recorded calls are made again."""
+        return RecoveryAction("retry", fresh=fresh)
+
+    @staticmethod
+    def fallback(value: Any) -> RecoveryAction:
+        """Take this value as the output."""
+        return RecoveryAction("fallback", value)
+
+    @staticmethod
+    def skip(value: Any = None) -> RecoveryAction:
+        """Leave the work out, with this value (in a graph: without a write)."""
+        return RecoveryAction("skip", value)
+
+    @staticmethod
+    def rollback(to: str) -> RecoveryAction:
+        """Go back to just before this node, or to a savepoint."""
+        return RecoveryAction("rollback", to=to)
+
+    @staticmethod
+    def escalate(to: str = "") -> RecoveryAction:
+        """Ask a person for the output."""
+        return RecoveryAction("escalate", to=to)
+
+    @staticmethod
+    def abort() -> RecoveryAction:
+        """Fail the run."""
+        return RecoveryAction("abort")
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Stands in the list of a mapped edge with `on_error="collect"` where an activation failed."""
+
+    __windlass_tag__: ClassVar[str] = "windlass.Failed"  # leaves the plain name to the user's own types
+
+    address: str
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """What a `verify` function returns when the outside world shows that the effect took place; else it returns None."""
+
+    value: Any = None
+
+
+class EffectNotDone(Exception):
+    """Raised by an effect's function to say for certain that nothing happened, so that it may be tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run stands when `run` returns.
+
+    Args:
+        output: the single sink's value, else a dict by sink; a graph's final channels. None unless completed.
+        waiting: ids of open questions.
+        due_at: when the next timer is due, in seconds since the epoch.
+    """
+
+    run: str
+    status: str
+    output: Any = None
+    waiting: tuple[str, ...] = field(default=())
+    due_at: float | None = None

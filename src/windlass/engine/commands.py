@@ -1,0 +1,125 @@
+"""Taking commands: what was posted from outside becomes part of the run's log, by the hand of its owner (D1)."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from windlass.core import records as r
+from windlass.core.errors import WindlassError
+from windlass.core.states import FAILED, PAUSED, RUNNING
+from windlass.core.types import convert
+from windlass.engine.drive import Drive
+from windlass.engine.effects import answered
+from windlass.engine.execute import Activation, Outcome, keep_writes
+from windlass.engine.reconcile import edit
+
+
+async def take(drive: Drive) -> None:
+    """Consume the commands that wait for the run.
+
+    An answer takes effect at once. Pause, cancel and rollback only say why nothing new is launched; they are consumed
+    in the write that ends the drive, so that a crash before it leaves them posted.
+    """
+    commands = await drive.services.store.find(r.Commands(run=drive.run))
+    fresh = [command for command in commands if command.id not in drive.seen]
+    if not fresh and drive.journal.head.status not in (PAUSED, FAILED):
+        return
+    wrote = False
+    for command in fresh:
+        drive.seen.add(command.id)
+        drive.journal.change(r.CommandTaken(command.id))
+        wrote |= await TAKE[command.verb](drive, command)
+    if wrote:
+        await drive.journal.write("record", status=RUNNING)
+
+
+async def _answer(drive: Drive, command: r.Command) -> bool:
+    found = await drive.services.store.find(r.Questions(ids=(command.arguments["question"],), statuses=None))
+    if not found or found[0].status != "answered":
+        return False
+    asked, address = found[0], found[0].address
+    drive.journal.change(r.QuestionPut(msgspec.structs.replace(asked, status="taken")))
+    pending = drive.position.pending.get(address)
+    if pending is None or asked.key not in pending.asked:
+        return True  # the branch that asked is gone
+    value = asked.answer
+    ops: list[Any] = [r.QuestionAnswered(address, asked.key, asked.id, value, asked.by)]
+    kind, _, rest = asked.key.partition("|")
+    if kind == "doubt":
+        identity = rest.rpartition("|")[0]
+        ops.append(answered(address, identity, identity.partition("|")[0], bytes(value)))
+    drive.journal.note(*ops)
+    if kind == "escalate":
+        _take_output(drive, address, bytes(value))
+        return True
+    running = drive.running.get(address)
+    if running is None:
+        drive.ready.append(address)
+        return True
+    await drive.journal.write("record", status=RUNNING)
+    waiter = running.waits.get(asked.key)
+    if waiter is not None and not waiter.done():
+        waiter.set_result(None)
+    return False
+
+
+def _take_output(drive: Drive, address: str, value: bytes) -> None:
+    """Take a person's answer as the output of an activation that was escalated."""
+    activation = Activation(drive.services, drive.blueprint, drive.journal, drive.ledger, drive.position.waiting[address])
+    node = activation.node
+    try:
+        shape = node.returns if node.output is not None else dict
+        finished, known = keep_writes(activation, convert(msgspec.json.decode(value), shape, "answer"))
+    except WindlassError as error:
+        drive.journal.say("policy.clamped", address, proposed="escalate", error=str(error))
+        return
+    drive.resting.pop(address, None)
+    drive.done.append(Outcome(activation, finished, known))
+
+
+async def _pause(drive: Drive, command: r.Command) -> bool:
+    drive.leaving = drive.leaving or "pause"
+    if command.arguments.get("immediate"):
+        drive.stop_all("pause")
+    return False
+
+
+async def _cancel(drive: Drive, _: r.Command) -> bool:
+    drive.leaving = "cancel"
+    drive.stop_all("cancel")
+    return False
+
+
+async def _rollback(drive: Drive, command: r.Command) -> bool:
+    drive.leaving = "rollback"
+    drive.rollback = command.arguments
+    drive.stop_all("rollback")
+    return False
+
+
+async def _resume(drive: Drive, command: r.Command) -> bool:
+    position = drive.position
+    if drive.leaving == "pause":
+        drive.leaving = ""
+    if drive.journal.head.status in (PAUSED, FAILED):
+        drive.journal.say("run.resumed", by=command.by)
+    for address, pending in position.pending.items():
+        if address in position.waiting and pending.is_failed:
+            drive.journal.note(r.AttemptsReset(address))
+            drive.resting.pop(address, None)
+            drive.ready.append(address)
+    drive.failure = None
+    edits = command.arguments.get("edits")
+    if edits:
+        typed = {}
+        for name, value in edits.items():
+            typed[name] = convert(value, drive.blueprint.channels[name].type, f"edits.{name}")
+        step = edit(drive.blueprint, position, typed, drive.journal.blob)
+        drive.journal.say("run.edited", channels=sorted(typed), by=command.by)
+        await drive.journal.write("step", step=step, status=RUNNING)
+        drive.ready.extend(planned.address for planned in step.planned)
+    return True
+
+
+TAKE = {"answer": _answer, "pause": _pause, "cancel": _cancel, "rollback": _rollback, "resume": _resume}

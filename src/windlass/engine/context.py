@@ -1,0 +1,208 @@
+"""What a task sees of the runtime: `ctx`. Everything here that returns a value returns the same one on a re-run.
+
+A task may be run again from its start at any time (a crash, a retry, a wait). `call` makes its results durable,
+`effect` makes sure that something happens once, `ask` and `sleep` wait without a process.
+"""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from hashlib import sha256
+from typing import Any, TypeVar, overload
+
+import msgspec
+from msgspec import Raw
+
+from windlass.core import records as r
+from windlass.core.crashpoint import crashpoint
+from windlass.core.errors import ContextClosed, InputError
+from windlass.core.types import convert, json_schema
+from windlass.engine.effects import OnDoubt, effect_key, perform
+from windlass.engine.execute import Activation
+from windlass.engine.functions import result_codec, run_function
+from windlass.engine.questions import ask
+
+T = TypeVar("T")
+IN_MEMORY_SECONDS = 1.0  # a sleep that ends sooner is slept in memory, to the same stored due time (D19)
+
+
+class SyncContext:
+    """The context of a sync task: what needs no waiting."""
+
+    def __init__(self, activation: Activation) -> None:
+        self._activation = activation
+        self._loop = asyncio.get_running_loop()
+        self.now = activation.services.seams.clock.now()
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+        return self._activation.journal.record.id
+
+    @property
+    def address(self) -> str:
+        """This activation: `node#visit[index]`, stable over crashes and retries."""
+        return self._activation.address
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1."""
+        return self._activation.attempt
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the attempt has to stop; a sync task that loops looks now and then."""
+        return bool(self._activation.stopping) or self._activation.closed
+
+    def key(self, name: str = "", key: str = "") -> str:
+        """Return an idempotency key for the outside world.
+
+        The same for each attempt and each owner of this activation; another one once the effect of this name was
+        undone or superseded. With the name of an effect, the key of that effect.
+        """
+        return effect_key(self._activation, name, key)
+
+    def emit(self, value: Any) -> None:
+        """Show a value at once to whoever follows the run; it falls away when the attempt ends."""
+        self._loop.call_soon_threadsafe(self._activation.streams.show, self._activation, value)
+
+
+class Context(SyncContext):
+    """The context of an async task.
+
+    Raises:
+        ContextClosed: any method, once the attempt has ended or is being stopped.
+    """
+
+    def _open(self) -> Activation:
+        activation = self._activation
+        if activation.closed or activation.stopping:
+            raise ContextClosed(f"{activation.address}: attempt {activation.attempt} is over")
+        return activation
+
+    def emit(self, value: Any) -> None:
+        """Show a value at once to whoever follows the run; it falls away when the attempt ends."""
+        activation = self._open()
+        activation.streams.show(activation, value)
+
+    def savepoint(self, name: str) -> None:
+        """Name the checkpoint that this activation's end makes; pruning keeps it, rollback finds it by its name."""
+        self._open().savepoints.append(name)
+
+    async def call(
+        self, name: str, fn: Callable[..., Any], *arguments: Any, key: str = "", returns: Any = None, **named: Any
+    ) -> Any:
+        """Call `fn` and keep what it returns: a re-run of this task gets the kept value and pays nothing.
+
+        A crash between the call and its record makes the call once more; use `effect` where that must not be.
+
+        Args:
+            name: what the call is, in events and audit.
+            fn: async, or sync (then it runs in a thread).
+            key: tells calls apart whose arguments cannot be encoded.
+            returns: the result's type; by default the annotation of `fn`.
+
+        Raises:
+            ValueNotKept: the declared type, an argument (without `key`) or the result cannot be kept.
+        """
+        activation = self._open()
+        codec = result_codec(activation.blueprint.codec, fn, returns)
+        digest = key or sha256(codec.key([list(arguments), named])).hexdigest()[:32]
+        identity = f"{name}|{digest}|{activation.nth(name + digest)}"
+        kept = activation.pending.calls.get(identity)
+        if kept is not None:
+            return codec.decode(bytes(kept), activation.journal.blob)
+        activation.begin_op()
+        try:
+            crashpoint("call.before")
+            value = await run_function(activation.services.pool, fn, arguments, named)
+            encoded = codec.encode(value, f"{activation.address}.{name}")
+            activation.journal.keep(encoded.blobs)
+            record = r.CallRecorded(activation.address, identity, name, Raw(encoded.data), activation.attempt)
+            crashpoint("record.before")
+            await activation.record(record)
+            crashpoint("record.after")
+        finally:
+            activation.end_op()
+        return value if encoded.frozen else codec.decode(encoded.data, activation.journal.blob)
+
+    async def effect(
+        self, name: str, fn: Callable[..., Any], *arguments: Any, key: str = "", on_doubt: OnDoubt = "ask",
+        undo: Callable[..., Any] | str = "", returns: Any = None, **named: Any,
+    ) -> Any:  # fmt: skip
+        """Make `fn` happen once: intent, then `fn`, then outcome, each durable before the next.
+
+        A crash in between leaves the effect in doubt. `on_doubt` decides: `ask` a person (the run waits), a function
+        that asks the outside world (called with `fn`'s arguments; returns Happened(value) or None), or `retry`,
+        for a target that honours the idempotency key `ctx.key(name)`. A `fn` that raises is in doubt too, unless it
+        raises EffectNotDone.
+
+        Args:
+            name: with `key`, the effect's identity within this activation.
+            undo: its compensation for a rollback, one of those that the task declares with `undo=[...]`.
+            returns: the result's type; by default the annotation of `fn`.
+
+        Raises:
+            EffectDiverged: the same effect was asked for twice in one attempt.
+            ValueNotKept: an argument, or the declared type, cannot be kept.
+            DefinitionError: `undo` is not declared by the task.
+        """
+        activation = self._open()
+        codec = result_codec(activation.blueprint.codec, fn, returns)
+        undo_name = undo if isinstance(undo, str) else getattr(undo, "__name__", "")
+        call = (fn, arguments, named)
+        return await perform(activation, codec, name, key, call, on_doubt=on_doubt, undo=undo_name)
+
+    @overload
+    async def ask(self, prompt: str, schema: type[T], *, key: str = "") -> T: ...
+    @overload
+    async def ask(self, prompt: str, schema: Any = str, *, key: str = "") -> Any: ...
+    async def ask(self, prompt: str, schema: Any = str, *, key: str = "") -> Any:
+        """Ask a person. The run waits without a process until `answer` is called, from anywhere.
+
+        The question belongs to this activation and place: its answer can reach no other. An answer that does not
+        have the schema's type is refused and the question asked again.
+
+        Args:
+            schema: the answer's type: a builtin, dataclass, struct, TypedDict, Literal or Pydantic model.
+            key: tells questions with the same prompt and schema apart where their order may change.
+        """
+        activation = self._open()
+        shape = json_schema(schema)
+        digest = key or sha256(msgspec.json.encode([prompt, shape], order="sorted")).hexdigest()[:16]
+        identity = f"{digest}|{activation.nth('ask' + digest)}"
+        said, tries = prompt, 0
+        while True:
+            raw = await ask(activation, f"{identity}|{tries}", said, shape)
+            try:
+                return convert(msgspec.json.decode(raw), schema, "answer")
+            except InputError as error:
+                said, tries = f"{prompt}\n(the last answer was refused: {error})", tries + 1
+
+    async def sleep(self, duration: float | timedelta) -> None:
+        """Sleep. The due time is stored when the sleep is first reached; the process may end meanwhile.
+
+        Args:
+            duration: seconds, or a timedelta.
+        """
+        activation = self._open()
+        seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+        if seconds < 0:
+            raise InputError("sleep", f"{seconds} seconds: a duration is at least 0")
+        identity = f"sleep|{activation.nth('sleep')}"
+        clock = activation.services.seams.clock
+        activation.begin_op()
+        try:
+            await activation.firm()
+            due_at = activation.pending.timers.get(identity)
+            if due_at is None:
+                due_at = clock.now() + seconds
+                await activation.record(r.TimerSet(activation.address, identity, due_at))
+            left = due_at - clock.now()
+            if 0 < left <= IN_MEMORY_SECONDS:
+                await clock.sleep(left)
+                activation.journal.say("timer.fired", activation.address, due_at=due_at)
+        finally:
+            activation.end_op()
+        if left > IN_MEMORY_SECONDS:
+            await activation.wait(identity)

@@ -1,0 +1,448 @@
+"""Control: starting runs, and steering them from any process.
+
+A verb posts a command, which the run's owner takes at its next turn; on a run without an owner the caller claims it and
+takes the command itself. A drive belongs to one Runtime; what parks for a timer is woken again while it is open.
+"""
+
+import asyncio
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from msgspec import Raw
+
+from windlass.core import records as r
+from windlass.core.blueprint import Blueprint, Definition, differences
+from windlass.core.crashpoint import crashpoint
+from windlass.core.errors import (
+    DefinitionChanged,
+    DefinitionError,
+    DefinitionUnknown,
+    InputError,
+    QuestionUnknown,
+    RunExists,
+    RunOwned,
+    RunState,
+)
+from windlass.core.position import Position, load
+from windlass.core.states import ENDED, FAILED, PAUSED, UNFINISHED, WAITING, Status, move
+from windlass.core.types import convert
+from windlass.engine import reads, tree
+from windlass.engine.effects import Ledger
+from windlass.engine.journal import Journal
+from windlass.engine.loop import RunLoop
+from windlass.engine.notifier import Ear
+from windlass.engine.reconcile import initiate
+from windlass.engine.services import Services
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What a run may be given beside its input."""
+
+    tags: dict[str, str] = {}
+    thread: str = ""
+    tenant: str = "default"
+    source: str = ""
+    durability: str | None = None
+
+
+class Control:
+    """Starts and steers the runs of one Runtime."""
+
+    def __init__(self, services: Services, definitions: list[Definition]) -> None:
+        self.services = services
+        self.store = services.store
+        self.blueprints: dict[str, Blueprint] = {}
+        self.loops: dict[str, RunLoop] = {}
+        self.drives: dict[str, asyncio.Task[Status]] = {}
+        self.timers: dict[str, asyncio.TimerHandle] = {}
+        self.broken: dict[str, BaseException] = {}  # why a drive here ended before its run settled
+        self.closing = False
+        for definition in definitions:
+            self.learn(definition)
+
+    def learn(self, definition: Definition) -> Blueprint:
+        """Compile a definition and know it from now on by its name."""
+        blueprint = definition.compile()
+        known = self.blueprints.setdefault(blueprint.name, blueprint)
+        if known.fingerprint != blueprint.fingerprint:
+            raise DefinitionError("definition.duplicate", f"two different definitions are named {blueprint.name!r}")
+        self.blueprints[blueprint.name] = blueprint
+        return blueprint
+
+    def blueprint(self, record: r.RunRecord) -> Blueprint:
+        """Return the definition of a run, if its structure is the one that the run was started with.
+
+        Raises:
+            DefinitionUnknown, DefinitionChanged: it is not known, or not the same.
+        """
+        blueprint = self.blueprints.get(record.definition)
+        if blueprint is None:
+            hint = f"windlass runs resume {record.id} {record.source}" if record.source else None
+            raise DefinitionUnknown(f"run {record.id} is of {record.definition!r}, which is not known here", hint=hint)
+        if blueprint.fingerprint != record.fingerprint:
+            changed = differences(msgspec.json.decode(record.structure), blueprint.structure)
+            said = "; ".join(changed[:5])
+            raise DefinitionChanged(
+                f"run {record.id} was started with {record.definition} {record.fingerprint}, "
+                f"and the definition here is {blueprint.fingerprint}: {said}"
+            )
+        return blueprint
+
+    async def start(self, definition: Definition, input: Any, id: str | None, options: Options) -> str:
+        """Make a run and drive it in the background; with an id that exists, attach to it (D4).
+
+        Raises:
+            InputError: the input has not the declared type.
+            RunExists: the id belongs to another definition or input.
+            ValueNotKept, ValueTooLarge: the input cannot be kept; nothing was written.
+        """
+        blueprint = self.learn(definition)
+        run = id or f"{blueprint.name}-{self.services.seams.ids()[:8]}"
+        writes = input_writes(blueprint, input)
+        kept = {name: blueprint.codec.encode(value, name).data.decode() for name, value in writes.items()}
+        digest = sha256(msgspec.json.encode(kept, order="sorted")).hexdigest()
+        if id is not None and (found := await self.store.find(r.Runs(ids=(run,)))):
+            return await self._attach(found[0], blueprint, digest)
+        record = self._record(run, blueprint, digest, options)
+        position = Position(run, record.channels)
+        journal = Journal(self.store, self.services.seams, record, position, lambda: None, {}, blueprint.codec)
+        step = initiate(blueprint, position, writes, journal.blob)
+        journal.say("run.created", definition=blueprint.name, fingerprint=blueprint.fingerprint)
+        first = journal.compose("step", step, (), (), Status.RUNNING, None, release=False)
+        crashpoint("run.create.before")
+        try:
+            await self.store.create(record, first, self.services.owner)
+        except RunExists:
+            found = await self.store.find(r.Runs(ids=(run,)))
+            return await self._attach(found[0], blueprint, digest)
+        crashpoint("run.create.after")
+        record = msgspec.structs.replace(record, epoch=1, head=first.head)
+        self._begin(RunLoop(self.services, blueprint, record, position, Ledger(run, [], "adopt"), journal.blobs))
+        return run
+
+    def _record(self, run: str, blueprint: Blueprint, digest: str, options: Options) -> r.RunRecord:
+        now = self.services.seams.clock.now()
+        return r.RunRecord(
+            id=run, definition=blueprint.name, fingerprint=blueprint.fingerprint, tenant=options.tenant,
+            thread=options.thread, tags=options.tags, shard=int(sha256(run.encode()).hexdigest()[:8], 16) % 64,
+            source=options.source, input_digest=digest, durability=options.durability or blueprint.durability,
+            structure=Raw(msgspec.json.encode(blueprint.structure)),
+            channels={name: channel.kind for name, channel in blueprint.channels.items()},
+            sources={name: node.source_digest for name, node in blueprint.nodes.items() if node.source_digest},
+            created_at=now, updated_at=now,
+        )  # fmt: skip
+
+    async def _attach(self, record: r.RunRecord, blueprint: Blueprint, digest: str) -> str:
+        if record.definition != blueprint.name or record.input_digest != digest:
+            what = "another input" if record.definition == blueprint.name else f"definition {record.definition!r}"
+            raise RunExists(f"run {record.id} was started with {what}")
+        if record.id not in self.drives and record.head.status in UNFINISHED:
+            self.blueprint(record)
+            try:
+                await self.drive(record.id)
+            except RunOwned:
+                return record.id  # somebody drives it: follow
+        return record.id
+
+    async def drive(self, run: str) -> None:
+        """Claim a run and drive it in the background.
+
+        Raises:
+            RunUnknown, RunOwned, DefinitionUnknown, DefinitionChanged: it cannot be claimed, or not be driven.
+        """
+        if run in self.drives:
+            return
+        blueprint = self.blueprint(await reads.get(self.store, run))
+        record = await self.store.claim(run, self.services.owner)
+        try:
+            loaded = await self.store.load(run)
+            position = load(loaded)
+            blobs = await reads.with_blobs(self.store, position)
+            ledger = await self._ledger(record)
+        except BaseException:
+            await self.store.release(run, record.epoch)
+            raise
+        self._begin(RunLoop(self.services, blueprint, record, position, ledger, blobs))
+
+    async def _ledger(self, record: r.RunRecord) -> Ledger:
+        """Load the effects of other branches, where there can be any."""
+        tree_id = record.parent.tree if record.parent else record.id
+        if not record.head.branch and record.parent is None:
+            return Ledger(tree_id, [], "adopt")
+        adopt = record.parent.effects if record.parent else "adopt"
+        return Ledger(tree_id, await self.store.find(r.Effects(tree=tree_id)), adopt)
+
+    def _begin(self, loop: RunLoop) -> None:
+        timer = self.timers.pop(loop.run, None)
+        if timer is not None:
+            timer.cancel()
+        self.broken.pop(loop.run, None)
+        self.loops[loop.run] = loop
+        task = self.services.seams.spawn(self._drive(loop), f"run {loop.run}")
+        self.drives[loop.run] = task
+        task.add_done_callback(lambda ended: self._ended(loop, ended))
+
+    async def _drive(self, loop: RunLoop) -> Status:
+        try:
+            return await loop.drive()
+        except BaseException:
+            if loop.journal.broken is None:
+                await self.store.release(loop.run, loop.journal.record.epoch)
+            raise
+
+    def _ended(self, loop: RunLoop, task: "asyncio.Task[Status]") -> None:
+        run = loop.run
+        if self.drives.get(run) is task:
+            del self.drives[run], self.loops[run]
+        if task.cancelled() or self.closing:
+            return
+        error = task.exception()
+        if error is not None:
+            self.broken[run] = error
+        self.services.notifier.wake(run)
+        if error is not None:
+            return
+        head = loop.journal.head
+        goes_on = head.status is Status.RUNNING  # a rollback that goes on
+        if goes_on or loop.news:
+            self.services.seams.spawn(self._again(run), f"again {run}")
+        elif head.status is WAITING and head.due_at is not None:
+            left = max(0.0, head.due_at - self.services.seams.clock.now())
+            loop_now = asyncio.get_running_loop()
+            self.timers[run] = loop_now.call_later(
+                left, lambda: self.services.seams.spawn(self._again(run), f"timer {run}")
+            )
+
+    async def _again(self, run: str) -> None:
+        """Drive a run again that has work; somebody else may have been faster."""
+        try:
+            await self.drive(run)
+        except (RunOwned, RunState):
+            return
+
+    async def post(self, run: str, verb: str, by: str = "", **arguments: Any) -> None:
+        """Post a command, let the owner know, and take it here if there is no owner."""
+        command = r.Command(
+            id=self.services.seams.ids(), run=run, verb=verb, arguments=arguments, by=by,
+            at=self.services.seams.clock.now(),
+        )  # fmt: skip
+        crashpoint("command.post")
+        await self.store.post(command)
+        self.services.notifier.wake("!" + run)
+        if run in self.drives:
+            return
+        record = await reads.get(self.store, run)
+        if verb in ("pause", "cancel") and record.head.status not in ENDED - {FAILED}:
+            try:
+                await self._settle_idle(run, verb)
+            except RunOwned:
+                return
+        elif record.definition in self.blueprints:
+            await self._again(run)
+
+    async def _settle_idle(self, run: str, verb: str) -> None:
+        """Pause or cancel a run that nobody drives: no code runs, so no definition is needed."""
+        record = await self.store.claim(run, self.services.owner)
+        position = Position(run, record.channels)
+        position.seq, position.n, position.branch = record.head.seq, record.head.n, record.head.branch
+        wake = self.services.notifier.wake
+        journal = Journal(self.store, self.services.seams, record, position, lambda: wake(run), {}, None)
+        for command in await self.store.find(r.Commands(run=run)):
+            if command.verb == verb:
+                journal.change(r.CommandTaken(command.id))
+        if verb == "cancel":
+            for asked in await self.store.find(r.Questions(run=run)):
+                journal.change(r.QuestionPut(msgspec.structs.replace(asked, status="withdrawn")))
+                journal.say("question.withdrawn", asked.address, id=asked.id)
+        status = move(run, record.head.status, verb)
+        journal.say("run.paused" if status is PAUSED else "run.cancelled")
+        try:
+            await journal.write("record", status=status, release=True)
+        except BaseException:
+            await self.store.release(run, record.epoch)
+            raise
+
+    async def steer(self, run: str, verb: str, by: str = "", **arguments: Any) -> None:
+        """Check that a verb applies, post it, and return once it is part of the run's log.
+
+        Raises:
+            RunUnknown, RunState: there is no such run, or its state does not allow the verb.
+            DefinitionUnknown: it needs the definition, and no live owner has it.
+        """
+        record = await reads.get(self.store, run)
+        move(run, record.head.status, verb)
+        if verb == "rollback":
+            await tree.target_position(
+                self.store, record, self.blueprints.get(record.definition), _target(arguments["to"]),
+                reads.EVERY_STEP,
+            )  # fmt: skip
+        if verb in ("rollback", "resume") and record.owner is None:
+            self.blueprint(record)
+        with Ear(self.services.notifier, run) as ear:
+            await self.post(run, verb, by, **arguments)
+            while not await self._is_taken(run, verb):
+                if run not in self.drives and run in self.broken:
+                    raise self.broken[run]
+                await ear.changed()
+
+    async def _is_taken(self, run: str, verb: str) -> bool:
+        waiting = {command.verb for command in await self.store.find(r.Commands(run=run))}
+        return verb not in waiting
+
+    async def resume(self, run: str, edits: dict[str, Any] | None, by: str) -> None:
+        """Let a paused, failed or interrupted run go on here (D12).
+
+        Raises:
+            RunOwned: another live process drives it.
+            RunState: it is completed or cancelled.
+            DefinitionUnknown, DefinitionChanged: the definition is not known, or its structure is another.
+            InputError: an edit names no channel, or has not its type.
+        """
+        record = await reads.get(self.store, run)
+        move(run, record.head.status, "resume")
+        blueprint = self.blueprint(record)
+        for name, value in (edits or {}).items():
+            if name not in blueprint.channels or name.startswith("join:"):
+                raise_unknown(blueprint, name)
+            convert(value, blueprint.channels[name].type, f"edits.{name}")
+        if run in self.drives and not edits:
+            return
+        if record.head.status in UNFINISHED and not edits:
+            await self.drive(run)
+        else:
+            await self._post_and_drive(run, edits, by)
+
+    async def _post_and_drive(self, run: str, edits: dict[str, Any] | None, by: str) -> None:
+        plain = {name: msgspec.to_builtins(value) for name, value in (edits or {}).items()}
+        seams = self.services.seams
+        command = r.Command(
+            id=seams.ids(), run=run, verb="resume", arguments={"edits": plain}, by=by, at=seams.clock.now()
+        )
+        await self.store.post(command)
+        self.services.notifier.wake("!" + run)
+        await self.drive(run)
+
+    async def answer(self, question: str, value: Any, by: str) -> None:
+        """Give an open question its answer; the first answer wins, and the same one again is fine.
+
+        Raises:
+            QuestionUnknown: no question has this id.
+            AlreadyAnswered: it is closed, with another answer or none.
+        """
+        found = await self.store.find(r.Questions(ids=(question,), statuses=None))
+        if not found:
+            raise QuestionUnknown(f"no question {question!r} in {self.store.url}")
+        asked = found[0]
+        encoded = msgspec.json.encode(value)
+        if asked.status in ("answered", "taken") and bytes(asked.answer) == encoded:
+            return
+        await self.post(asked.run, "answer", by, question=question, value=msgspec.json.decode(encoded))
+
+    async def fork(
+        self, run: str, at: tree.Target | None, edits: dict[str, Any] | None, id: str | None, effects: str
+    ) -> str:
+        """Begin a new run from a checkpoint of another; it is driven here if its definition is known.
+
+        Raises:
+            RunUnknown, CheckpointUnknown, RunExists, InputError: see the verbs' own words.
+        """
+        record = await reads.get(self.store, run)
+        blueprint = self.blueprints.get(record.definition)
+        if blueprint is not None:
+            self.blueprint(record)
+        checkpoints = blueprint.checkpoints if blueprint is not None else reads.EVERY_STEP
+        target = at if at is not None else record.head.n
+        position = await tree.target_position(self.store, record, blueprint, target, checkpoints)
+        n, branch = position.n, position.branch
+        name = id or f"{record.definition}-{self.services.seams.ids()[:8]}"
+        parent = r.Parent(run, branch, n, record.parent.tree if record.parent else run, effects)
+        now = self.services.seams.clock.now()
+        fresh = msgspec.structs.replace(
+            record, id=name, parent=parent, head=r.Head(), epoch=0, owner=None, owner_until=None, created_at=now,
+            updated_at=now,
+        )  # fmt: skip
+        blobs = await reads.with_blobs(self.store, position)
+        tree.fork_position(position, name)
+        codec = blueprint.codec if blueprint is not None else None
+        journal = Journal(self.store, self.services.seams, fresh, position, lambda: None, blobs, codec)
+        journal.say("run.forked", parent=run, branch=branch, n=n)
+        journal.snapshot_due = True
+        ended = not position.waiting and not edits
+        status = Status.COMPLETED if ended else Status.CREATED
+        await self.store.create(fresh, journal.compose("record", None, (), (), status, None, release=False), None)
+        if ended:
+            return name
+        if edits:
+            await self._post_and_drive(name, edits, "")
+        elif blueprint is not None:
+            await self.drive(name)
+        return name
+
+    async def settled(self, run: str, *, timers: bool) -> r.RunRecord:
+        """Wait until a run has ended, is paused, or waits for people; with `timers`, or for a timer.
+
+        Raises:
+            StoreError: this process's own drive failed.
+        """
+        with Ear(self.services.notifier, run) as ear:
+            while True:
+                drive = self.drives.get(run)
+                record = await reads.get(self.store, run)
+                if drive is None and self.is_settled(record, timers=timers):
+                    return record
+                if drive is None and run in self.broken:
+                    raise self.broken[run]
+                await ear.changed()
+
+    def is_settled(self, record: r.RunRecord, *, timers: bool) -> bool:
+        """Say whether nothing goes on by itself any more."""
+        head = record.head
+        if head.status is WAITING:
+            return timers or head.due_at is None
+        return head.status in ENDED or head.status is PAUSED
+
+    async def close(self) -> None:
+        """Let go of every run: what runs is interrupted, and goes on when it is next claimed."""
+        self.closing = True
+        for timer in self.timers.values():
+            timer.cancel()
+        drives = tuple(self.drives.values())
+        for drive in drives:
+            drive.cancel()
+        await asyncio.gather(*drives, return_exceptions=True)
+
+
+def raise_unknown(blueprint: Blueprint, name: str) -> None:
+    """Refuse an edit of a channel that does not exist.
+
+    Raises:
+        InputError: always, naming the channels that there are.
+    """
+    public = ", ".join(sorted(c for c in blueprint.channels if not c.startswith("join:")))
+    raise InputError(f"edits.{name}", f"{blueprint.name} has no channel {name!r}", hint=f"there are: {public}")
+
+
+def _target(to: Any) -> tree.Target:
+    return tuple(to) if isinstance(to, list) else to  # type: ignore[return-value] -- JSON has no tuples
+
+
+def input_writes(blueprint: Blueprint, given: Any) -> dict[str, Any]:
+    """Turn a run's input into channel writes: a pipeline has one channel for it, a graph takes a dict of channels.
+
+    Raises:
+        InputError: it has not the declared type, or names a channel that does not exist.
+    """
+    if blueprint.kind == "pipeline":
+        if "input" not in blueprint.channels:
+            return {}
+        return {"input": convert(given, blueprint.input_type, "input")}
+    if given is None:
+        return {}
+    plain = given if isinstance(given, dict) else {
+        name: getattr(given, name) for name in blueprint.channels if hasattr(given, name)
+    }  # fmt: skip
+    for name in plain:
+        if name not in blueprint.channels or name.startswith("join:"):
+            raise_unknown(blueprint, name)
+    return {name: convert(value, blueprint.channels[name].type, f"input.{name}") for name, value in plain.items()}

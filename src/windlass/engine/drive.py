@@ -1,0 +1,80 @@
+"""One owner's drive of one run: what it holds while it goes on.
+
+`loop` moves it; `commands`, `failures` and `tree` steer it.
+"""
+
+import asyncio
+from collections import deque
+from typing import Any
+
+from windlass.core import records as r
+from windlass.core.blueprint import Blueprint
+from windlass.core.position import Position
+from windlass.core.states import Status
+from windlass.engine.effects import Ledger
+from windlass.engine.execute import Activation, Outcome
+from windlass.engine.itemlog import ItemLog
+from windlass.engine.journal import Journal
+from windlass.engine.services import Services
+
+
+class Drive:
+    """The loop's state."""
+
+    def __init__(
+        self, services: Services, blueprint: Blueprint, record: r.RunRecord, position: Position, ledger: Ledger,
+        blobs: dict[str, bytes],
+    ) -> None:  # fmt: skip
+        self.services = services
+        self.blueprint = blueprint
+        self.position = position
+        self.ledger = ledger
+        self.clock = services.seams.clock
+        self.journal = Journal(
+            services.store, services.seams, record, position, self._told, blobs, blueprint.codec
+        )
+        self.items = ItemLog(self.journal)
+        self.has_streams = any(node.streams_to for node in blueprint.nodes.values())
+        self.ready: deque[str] = deque()
+        self.held: dict[str, deque[str]] = {}  # by node: ready, but at the node's concurrency
+        self.resting: dict[str, str] = {}  # address → why it does not run: "retry" is due at a time, or it "waits"
+        self.running: dict[str, Activation] = {}
+        self.done: list[Outcome] = []
+        self.known: dict[str, Any] = {}  # decoded writes of what finished in this process, by address
+        self.leaving = ""  # why nothing new is launched: pause, cancel, rollback, fail
+        self.rollback: dict[str, Any] = {}  # the arguments of the rollback under way
+        self.failure: tuple[str, r.Failure] | None = None
+        self.over = False
+        self.news = True  # a command may be waiting
+        self.seen: set[str] = set()  # commands that were taken, or are being acted on
+        self._wake: asyncio.Future[None] | None = None
+        self._slice = 0.0
+
+    @property
+    def run(self) -> str:
+        """The run's id."""
+        return self.journal.record.id
+
+    def _told(self) -> None:
+        self.services.notifier.wake(self.run)
+
+    def hear(self) -> None:
+        """Note that a command may be waiting."""
+        self.news = True
+        self.wake()
+
+    def wake(self) -> None:
+        """Let the loop look again."""
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    def stop_all(self, reason: str) -> None:
+        """Stop what runs; effects in flight come to their end first (D20)."""
+        for activation in tuple(self.running.values()):
+            activation.stop(reason)
+
+    async def end(self, status: Status, kind: str, address: str = "", **details: Any) -> None:
+        """Write the drive's last row, and release the run."""
+        self.journal.say(kind, address, **details)
+        self.over = True
+        await self.journal.write("record", status=status, release=True)

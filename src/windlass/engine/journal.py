@@ -1,0 +1,256 @@
+"""The write side of a run: numbers rows, folds them into the position, and makes them durable as declared.
+
+Rows leave in the order in which they were submitted. The position is folded at submission, so it may be ahead of the
+store while a write is on its way; if a write fails the journal is broken, nothing more is written, and the run goes
+on from its last durable row when it is next claimed.
+
+Durability (D25): under `sync` a write returns when it is durable. Under `async` one commit is in flight and at most
+64 rows or 1 MB wait behind it, then the writer waits too; under `exit` rows wait for the next flush point. A flush
+point (`flush=True`: effects, questions, timers, commands, the end) takes the whole prefix with it, in every mode.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import msgspec
+
+from windlass.core import records as r
+from windlass.core.clock import Seams
+from windlass.core.codec import Codec
+from windlass.core.errors import StoreUnavailable
+from windlass.core.events import count
+from windlass.core.position import Position
+from windlass.core.records import (
+    ENCODER,
+    Blob,
+    BlobPut,
+    Body,
+    Change,
+    Head,
+    Manifest,
+    ManifestPut,
+    Op,
+    Row,
+    Said,
+    Write,
+)
+from windlass.engine.reconcile import Step
+from windlass.stores.base import Store, row_digest
+
+MOST_BEHIND, MOST_BYTES_BEHIND = 64, 1_000_000  # rows and bytes that `async` may owe (D25)
+MOST_ROWS, MOST_ROW_BYTES = 1_000, 1 << 20  # a snapshot is due after so many rows, or bytes beyond its own size (D24)
+
+
+class Journal:
+    """One owner's pen for one run."""
+
+    def __init__(
+        self, store: Store, seams: Seams, record: r.RunRecord, position: Position, told: Callable[[], None],
+        blobs: dict[str, bytes], codec: Codec | None,
+    ) -> None:  # fmt: skip
+        self.store = store
+        self.seams = seams
+        self.record = record
+        self.position = position
+        self.told = told  # called after each durable write
+        self.head = record.head
+        self.blobs = blobs
+        self.codec = codec
+        self.snapshot_due = False
+        self.broken: BaseException | None = None
+        self._ops: list[Op] = []
+        self._said: list[Said] = []
+        self._changes: list[Change] = []
+        self._fresh: list[str] = []  # digests of blobs in `_changes`
+        self._flush: asyncio.Future[None] | None = None
+        self._behind: list[Write] = []
+        self._behind_bytes = 0
+        self._sending: asyncio.Task[None] | None = None
+
+    def blob(self, digest: str) -> bytes:
+        """Return a blob that was loaded or written in this process."""
+        return self.blobs[digest]
+
+    def keep(self, blobs: Iterable[Any]) -> None:
+        """Put blobs into the next write."""
+        for blob in blobs:
+            if blob.digest not in self.blobs:
+                self.blobs[blob.digest] = blob.content
+                self._fresh.append(blob.digest)
+                self._changes.append(BlobPut(Blob(blob.digest, bytes(blob.content))))
+
+    def say(self, kind: str, address: str = "", **details: Any) -> None:
+        """Put an event into the next write."""
+        self._said.append(Said(kind, address, details))
+
+    def note(self, *ops: Op) -> None:
+        """Put what happened inside activations into the next write, without waiting for it."""
+        self._ops += ops
+
+    @property
+    def has_notes(self) -> bool:
+        """Whether anything was put aside for the next write."""
+        return bool(self._ops or self._said or self._changes)
+
+    def count_crash(self, crashes: int) -> None:
+        """Set the number of owners that died in a row; a step sets it back."""
+        self.head = msgspec.structs.replace(self.head, crashes=crashes)
+
+    def change(self, *changes: Change) -> None:
+        """Put changes to the small tables into the next write."""
+        self._changes += changes
+
+    async def record_op(self, *ops: Op) -> None:
+        """Keep what happened inside an activation; returns when it is durable.
+
+        What several tasks of the run record in one turn of the loop shares a row.
+        """
+        self._ops += ops
+        if self._flush is None:
+            self._flush = asyncio.get_running_loop().create_future()
+            asyncio.get_running_loop().call_soon(self._start_flush, self._flush)
+        await asyncio.shield(self._flush)
+
+    def _start_flush(self, waiter: "asyncio.Future[None]") -> None:
+        if self._flush is waiter:  # nobody's write has taken the ops along in the meantime
+            self.seams.spawn(self.write("record"), f"record {self.record.id}")
+
+    async def write(
+        self, kind: r.RowKind, *, step: Step | None = None, finished: tuple[r.Finished, ...] = (),
+        dropped: tuple[str, ...] = (), status: r.Status | None = None, due_at: float | None = None,
+        release: bool = False,
+    ) -> None:  # fmt: skip
+        """Write a row with everything that was put aside for it, and fold it.
+
+        Durable when it returns, or queued in order if the run's durability allows and no flush point is in it.
+
+        Raises:
+            StoreError: the write failed; the journal is broken from then on.
+        """
+        waiter, self._flush = self._flush, None
+        if self.broken is not None:
+            raise self.broken
+        flush = bool(self._ops) or kind == "record" or status is not None or release
+        write = self.compose(kind, step, finished, dropped, status or self.head.status, due_at, release)
+        try:
+            await self._send(write, flush=flush)
+        except BaseException as error:
+            if self.broken is None:
+                interrupted = isinstance(error, asyncio.CancelledError)
+                self.broken = StoreUnavailable("a write was interrupted") if interrupted else error
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(error)
+                waiter.exception()  # whoever waited may be gone
+            raise
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def compose(
+        self, kind: r.RowKind, step: Step | None, finished: tuple[r.Finished, ...], dropped: tuple[str, ...],
+        status: r.Status, due_at: float | None, release: bool,
+    ) -> Write:  # fmt: skip
+        """Make the next row with everything put aside for it, and fold it into the position."""
+        position = self.position
+        now = self.seams.clock.now()
+        if step is not None:
+            self.keep(step.blobs)
+        ops, self._ops = tuple(self._ops), []
+        said, self._said = tuple(self._said), []
+        changes, self._changes = tuple(self._changes), []
+        fresh, self._fresh = tuple(self._fresh), []
+        position.held.update(fresh)
+        if step is None:
+            body = Body(now, ops, finished, dropped=dropped, said=said, blobs=fresh)
+            position.fold(kind, body)
+        else:
+            parts = (now, ops, step.finished, step.results, step.deltas, step.planned, dropped, said)
+            position.fold(kind, Body(*parts), step.channels)
+            body = Body(*parts, position.digest(), fresh)
+        first = position.seq + 1
+        position.seq = last = position.seq + count(kind, body)
+        data = ENCODER.encode(body)
+        run = self.record.id
+        row = Row(run, first, last, position.branch, position.n, kind, now, data, row_digest(run, first, last, data))
+        position.rows += 1
+        position.row_bytes += len(data)
+        crashes = 0 if kind == "step" else self.head.crashes
+        self.head = Head(status, position.branch, position.n, last, due_at, crashes)
+        due = position.rows >= MOST_ROWS or position.row_bytes >= max(MOST_ROW_BYTES, position.snapshot_bytes)
+        if due or self.snapshot_due:
+            changes += self.snapshot()
+        return Write(run, self.record.epoch, first - 1, (row,), self.head, changes, release)
+
+    def branch(self, position: Position, branch: int) -> None:
+        """Go on from another position, on a new branch; the next row brings its snapshot."""
+        position.seq, position.branch = self.position.seq, branch
+        self.position = position
+        self.snapshot_due = True
+
+    def snapshot(self) -> tuple[Change, ...]:
+        """Make a snapshot of the position as it stands, long pieces out of line."""
+        position = self.position
+        new = [blob for channel in position.channels.values() for blob in channel.compact(self.codec, self.blob)]
+        for blob in new:
+            self.blobs[blob.digest] = bytes(blob.content)
+            position.held.add(blob.digest)
+        references = position.references()
+        self.blobs = {digest: self.blobs[digest] for digest in references if digest in self.blobs}
+        body = position.dump()
+        position.rows = position.row_bytes = 0
+        position.snapshot_bytes = len(body)
+        self.snapshot_due = False
+        digest = row_digest(position.run, position.seq, position.seq, body)
+        kept = (position.run, position.seq, position.branch, position.n, body, digest, tuple(sorted(references)))
+        puts = tuple(BlobPut(Blob(blob.digest, bytes(blob.content))) for blob in new)
+        return (*puts, ManifestPut(Manifest(*kept)))
+
+    async def _send(self, write: Write, *, flush: bool) -> None:
+        if self.record.durability == "sync" or (flush and not self._behind and self._sending is None):
+            await self.store.commit(write)
+            self.told()
+            return
+        self._behind.append(write)
+        self._behind_bytes += sum(len(row.body) for row in write.rows)
+        if flush:
+            await self.drain()
+        elif self.record.durability == "async":
+            if self._sending is None:
+                self._sending = self.seams.spawn(self._send_behind(), f"journal {self.record.id}")
+            while len(self._behind) > MOST_BEHIND or self._behind_bytes > MOST_BYTES_BEHIND:
+                await asyncio.shield(self._sending)
+                if self._behind and self._sending is None:
+                    self._sending = self.seams.spawn(self._send_behind(), f"journal {self.record.id}")
+
+    async def drain(self) -> None:
+        """Make everything submitted so far durable.
+
+        Raises:
+            StoreError: a write failed.
+        """
+        if self._sending is not None:
+            await asyncio.shield(self._sending)
+        if self._behind:
+            await self._send_behind()
+        if self.broken is not None:
+            raise self.broken
+
+    async def _send_behind(self) -> None:
+        try:
+            while self._behind:
+                writes, self._behind, self._behind_bytes = self._behind, [], 0
+                await self.store.commit(merged(writes))
+                self.told()
+        except BaseException as error:
+            self.broken = error
+            raise
+        finally:
+            self._sending = None
+
+
+def merged(writes: list[Write]) -> Write:
+    """Make one write of several that follow each other."""
+    first, last = writes[0], writes[-1]
+    rows = tuple(row for write in writes for row in write.rows)
+    changes = tuple(change for write in writes for change in write.changes)
+    return Write(first.run, first.epoch, first.after, rows, last.head, changes, last.release)

@@ -1,0 +1,321 @@
+"""The loop: drives one run from where it stands to where it ends, parks, pauses or fails.
+
+    take commands → launch what is ready → wait for an outcome → settle it: reconcile, commit, plan → again
+
+A Graph settles when every activation of the step has ended (the super-step barrier), a Pipeline as each ends; that is
+the only difference. When nothing executes, `_rest` decides: go on, sleep a moment, park, or end.
+"""
+
+import asyncio
+from collections import deque
+
+from windlass.core import records as r
+from windlass.core.errors import StepLimitReached, WindlassError
+from windlass.core.position import Pending
+from windlass.core.states import CANCELLED, COMPLETED, ENDED, FAILED, PAUSED, RUNNING, WAITING, Status
+from windlass.engine import failures
+from windlass.engine.commands import take
+from windlass.engine.drive import Drive
+from windlass.engine.effects import DOUBT_SCHEMA, doubt_key, doubt_prompt
+from windlass.engine.execute import NOTHING, Activation, Outcome, arm, attempt
+from windlass.engine.questions import question
+from windlass.engine.reconcile import reconcile
+from windlass.engine.tree import roll_back
+
+SLICE_SECONDS = 0.005  # a run that never waits lets others have the loop this often
+SOON_SECONDS = 1.0  # what is due sooner is waited for in memory (D19)
+STALL_SECONDS = 60.0
+MOST_CRASHES = 3  # owners that died in a row without a step between: the run is poison (D6)
+
+
+class RunLoop(Drive):
+    """One owner's drive of one run."""
+
+    async def drive(self) -> Status:
+        """Go forward until the run ends, parks or pauses; the run is released then.
+
+        Raises:
+            StoreError: a write failed; the run stays at its last durable row, for the next claim.
+        """
+        notifier = self.services.notifier
+        notifier.listen("!" + self.run, self.hear)
+        try:
+            await self._enter()
+            while not self.over:
+                await self._turn()
+        finally:
+            notifier.forget("!" + self.run, self.hear)
+            for activation in self.running.values():
+                activation.closed = True
+                if activation.task is not None:
+                    activation.task.cancel()
+        return self.journal.head.status
+
+    async def _turn(self) -> None:
+        if self.news:
+            self.news = False
+            await take(self)
+        if self.journal.broken is not None:
+            raise self.journal.broken
+        direct = self._launch()
+        if direct is not None:
+            await self._settle([await attempt(direct)])
+            if self.clock.monotonic() - self._slice > SLICE_SECONDS:
+                await asyncio.sleep(0)
+                self._slice = self.clock.monotonic()
+        elif self.done:
+            outcomes, self.done = self.done, []
+            await self._settle(outcomes)
+        elif not self.running:
+            await self._rest()
+        elif all(activation.starved for activation in self.running.values()):
+            for activation in self.running.values():
+                activation.stop("waiting")
+            await self._wait(None)
+        else:
+            await self._wait(self._next_due())
+
+    async def _enter(self) -> None:
+        """Take the run over: count crashes, put effects in doubt to a person, make what may run ready."""
+        record, position = self.journal.record, self.position
+        if self.has_streams:
+            items = await self.services.store.find(r.Items(run=self.run))
+            self.items.load(items, {a: 1 for a in position.waiting if a not in position.settled})
+        if record.owner is not None:
+            crashes = self.journal.head.crashes + 1
+            self.journal.count_crash(crashes)
+            self.journal.say("lease.taken_over", owner=record.owner.id, crashes=crashes)
+            if crashes >= MOST_CRASHES:
+                said = f"{crashes} owners died in a row at {', '.join(position.waiting)}"
+                await self.end(FAILED, "run.failed", failure={"kind": "Poison", "message": said, "code": "run.poison"})
+                return
+        clean = record.head.status in (WAITING, PAUSED, FAILED)
+        asked = [op for address, pending in position.pending.items() for op in self._doubts(address, pending)]
+        self.journal.note(*asked)
+        for address, pending in position.pending.items():
+            if address in position.waiting and pending.is_failed:
+                self.failure = self.failure or (address, pending.failure)  # type: ignore[arg-type] -- is_failed
+        for address in position.waiting:
+            if address in position.settled:
+                continue
+            if clean and self._is_blocked(address):
+                pending = position.pending.get(address, NOTHING)
+                self.resting[address] = "retry" if (pending.due_at or 0) > self.clock.now() else "waits"
+            else:
+                self.ready.append(address)
+        if record.owner is not None or asked:
+            await self.journal.write("record", status=RUNNING if record.head.status not in ENDED else None)
+
+    def _doubts(self, address: str, pending: Pending) -> list[r.QuestionAsked]:
+        return [
+            question(self.journal, address, doubt_key(pending, key), doubt_prompt(intent), DOUBT_SCHEMA)
+            for key, intent in pending.intents.items()
+            if intent.on_doubt == "ask" and key not in pending.outcomes and key not in pending.cleared
+            and doubt_key(pending, key) not in pending.asked
+        ]  # fmt: skip
+
+    def _is_blocked(self, address: str) -> bool:
+        pending = self.position.pending.get(address)
+        if pending is None:
+            return False
+        now = self.clock.now()
+        doubtful = any(key.startswith("doubt|") for key in pending.asked if key not in pending.answers)
+        late = [due for due in pending.timers.values() if due > now]
+        return pending.is_failed or (pending.due_at or 0) > now or doubtful or bool(late or pending.open_questions)
+
+    def _launch(self) -> Activation | None:
+        """Start what is ready; return the activation instead if it is alone and may be awaited in place."""
+        position = self.position
+        while self.ready and not self.leaving:
+            address = self.ready.popleft()
+            planned = position.waiting.get(address)
+            if planned is None or address in self.running or address in position.settled:
+                continue
+            pending = position.pending.get(address)
+            if pending is not None and (pending.is_failed or (pending.due_at or 0) > self.clock.now()):
+                self.resting[address] = "retry"
+                continue
+            self.resting.pop(address, None)
+            activation = Activation(self.services, self.blueprint, self.journal, self.ledger, planned)
+            activation.streams = self.items
+            node = activation.node
+            if node.concurrency is not None and self._busy(node.id) >= node.concurrency:
+                self.held.setdefault(node.id, deque()).append(address)
+                continue
+            self.running[address] = activation
+            plain = node.mode == "async" and node.timeout is None and node.idle_timeout is None
+            if plain and len(self.running) == 1 and not self.ready and not self.has_streams:
+                activation.task = asyncio.current_task()
+                return activation
+            self._start(activation)
+        return None
+
+    def _busy(self, node: str) -> int:
+        return sum(activation.node.id == node for activation in self.running.values())
+
+    def _start(self, activation: Activation) -> None:
+        loop = asyncio.get_running_loop()
+        activation.outcome = loop.create_future()
+        activation.outcome.add_done_callback(self._ended)
+        activation.task = self.services.seams.spawn(self._attempt(activation), activation.address)
+        arm(activation)
+        self.items.tell("activation.started", activation, attempt=activation.attempt)
+
+    async def _attempt(self, activation: Activation) -> None:
+        outcome = await attempt(activation)
+        if activation.outcome is not None and not activation.outcome.done():
+            activation.outcome.set_result(outcome)
+
+    def _ended(self, outcome: "asyncio.Future[Outcome]") -> None:
+        if not outcome.cancelled():
+            self.done.append(outcome.result())
+            self.wake()
+
+    async def _settle(self, outcomes: list[Outcome]) -> None:
+        """Commit what attempts left: a step if it is complete, else pending writes, else a record."""
+        finished: list[r.Finished] = []
+        items = []
+        for outcome in outcomes:
+            activation = outcome.activation
+            self.running.pop(activation.address, None)
+            held = self.held.get(activation.node.id)
+            if held:
+                self.ready.append(held.popleft())
+            done = outcome.finished or failures.decide(self, outcome)
+            if done is None and outcome.stopped == "waiting":
+                self.resting[activation.address] = "waits"
+            if done is None:
+                continue
+            finished.append(done)
+            self.known[done.address] = outcome.known
+            if self.has_streams:
+                output = done.writes.get(activation.node.output or "")
+                items.append((activation, self.items.finishing(activation, output)))
+            elif activation.ordinal:
+                self.items.ended(activation)
+            for name in activation.savepoints:
+                self.journal.say("savepoint.made", activation.address, name=name, n=self.position.n + 1)
+        await self._commit(finished)
+        for activation, item in items:
+            self.items.finished(activation, item)
+
+    async def _commit(self, finished: list[r.Finished]) -> None:
+        position = self.position
+        if finished and (
+            self.blueprint.wait == "any" or len(finished) + len(position.settled) == len(position.waiting)
+        ):
+            await self._step(finished)
+        elif finished:
+            await self.journal.write("writes", finished=tuple(finished), status=self._status())
+        elif self.journal.has_notes:
+            await self.journal.write("record", status=self._status())
+
+    def _status(self) -> Status | None:
+        return None if self.journal.head.status is RUNNING else RUNNING
+
+    async def _step(self, finished: list[r.Finished]) -> None:
+        position, journal = self.position, self.journal
+        try:
+            step = reconcile(self.blueprint, position, finished, self.known, journal.blob)
+        except WindlassError as error:
+            if finished:
+                await journal.write("writes", finished=tuple(finished))
+            where = finished[0].address if finished else ""
+            self.failure = (where, failures.describe(error))
+            await self.end(FAILED, "run.failed", where, failure=failures.plain(self.failure[1]))
+            return
+        self.known = {}
+        left = len(position.waiting) - len(finished) - len(position.settled) + len(step.planned)
+        limit = self.blueprint.step_limit
+        if not left:
+            journal.say("run.completed")
+            self.over = True
+            await journal.write("step", step=step, status=COMPLETED, release=True)
+        elif limit is not None and position.n >= limit and step.planned:
+            error = StepLimitReached(f"{self.run} took {limit} steps", hint=None)
+            journal.say("run.failed", failure=failures.plain(failures.describe(error)))
+            self.over = True
+            await journal.write("step", step=step, status=FAILED, release=True)
+        else:
+            await journal.write("step", step=step, status=self._status())
+            self.ready.extend(planned.address for planned in step.planned)
+
+    async def _rest(self) -> None:
+        """Decide what to do when nothing executes and nothing is ready."""
+        position = self.position
+        if self.leaving == "cancel":
+            await failures.withdraw(self)
+            await self.end(CANCELLED, "run.cancelled")
+        elif self.leaving == "rollback":
+            await roll_back(self)
+        elif self.leaving == "pause":
+            await self.end(PAUSED, "run.paused")
+        elif self.failure is not None:
+            address, failure = self.failure
+            await self.end(FAILED, "run.failed", address, failure=failures.plain(failure))
+        elif len(position.settled) == len(position.waiting):
+            await self._step([])
+        else:
+            await self._park()
+
+    async def _park(self) -> None:
+        due = self._next_due()
+        now = self.clock.now()
+        if due is not None and due - now <= SOON_SECONDS:
+            await self._wait(due)
+            return
+        waiting = [id_ for pending in self.position.pending.values() for id_ in pending.open_questions]
+        if self.news:
+            return
+        self.journal.say("run.parked", questions=waiting, due_at=due)
+        self.over = True
+        await self.journal.write("record", status=WAITING, due_at=due, release=True)
+
+    async def _wait(self, due: float | None) -> None:
+        """Wait for an outcome, a command or a due time; an attempt that gives no sign of life is told of."""
+        loop = asyncio.get_running_loop()
+        self._wake = loop.create_future()
+        if self.done or self.news:
+            return
+        left = STALL_SECONDS if due is None else min(STALL_SECONDS, max(0.0, due - self.clock.now()))
+        handle = loop.call_later(left, self.wake)
+        try:
+            await self._wake
+        finally:
+            handle.cancel()
+        self._push_due()
+        self._tell_stalled()
+
+    def _next_due(self) -> float | None:
+        """Return when the next retry or timer of an activation that does not run is due."""
+        return min((due for _, due in self._dues()), default=None)
+
+    def _tell_stalled(self) -> None:
+        now = self.clock.monotonic()
+        for activation in self.running.values():
+            if now - activation.signs > STALL_SECONDS:
+                activation.signs = now
+                self.items.tell("activation.stalled", activation, seconds=STALL_SECONDS)
+
+    def _dues(self) -> list[tuple[str, float]]:
+        """List what rests for a time: retries, and sleeps that nobody has acted on."""
+        dues: list[tuple[str, float]] = []
+        for address, why in self.resting.items():
+            pending = self.position.pending.get(address, NOTHING)
+            if pending.is_failed:
+                continue
+            if why == "retry":
+                dues.append((address, pending.due_at or 0.0))
+            else:
+                dues += [(address, due) for due in pending.timers.values() if due not in pending.fired]
+        return dues
+
+    def _push_due(self) -> None:
+        """Make ready what has come due."""
+        now = self.clock.now()
+        for address, due in self._dues():
+            if due <= now:
+                if self.resting[address] == "waits":
+                    self.position.pending[address].fired.add(due)
+                    self.journal.say("timer.fired", address, due_at=due)
+                self.ready.append(address)

@@ -1,0 +1,176 @@
+"""Plan: which activations follow from what finished. Pure: no clock, no dice, no I/O.
+
+It runs once, after reconcile, on settled state; its answer is part of the step's record, and resume reads it there.
+Addresses are `node#visit[index]`: the visit counts how often the node was planned; the index is the place in a mapped
+list, or `sender.ordinal` for a Send. Neither depends on the order in which things ended.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec import Raw
+
+from windlass.core.blueprint import END, Blueprint, Branch, NodeSpec
+from windlass.core.errors import DefinitionError, TaskError
+from windlass.core.position import Position, parse
+from windlass.core.records import NULL, Finished, Planned
+from windlass.core.words import Send
+
+Read = Callable[[str], Any]  # a channel's settled value, private to the reader
+EMPTY = Raw(b"[]")
+
+
+@dataclass(slots=True)
+class Plan:
+    """What a step leads to: activations, and arrivals at joins (complete ones in `joined`)."""
+
+    planned: list[Planned] = field(default_factory=list)
+    empty: list[Finished] = field(default_factory=list)  # maps over nothing: finished as soon as planned
+    arrivals: dict[str, list[str]] = field(default_factory=dict)
+    joined: list[str] = field(default_factory=list)
+
+
+def plan(
+    blueprint: Blueprint, position: Position, done: list[Finished], written: Iterable[str], read: Read,
+    encode: Callable[[Any, str], Raw],
+) -> Plan:  # fmt: skip
+    """Choose what runs next.
+
+    Args:
+        position: where the run stood before this step.
+        done: what finished in this step, in path order.
+        written: channels that this step changed.
+        read: reads settled state.
+        encode: keeps a Send's payload.
+
+    Raises:
+        TaskError: a branch function raised or named a node that it may not lead to.
+    """
+    if blueprint.kind == "pipeline":
+        return _plan_pipeline(blueprint, position, done, read)
+    return _plan_graph(blueprint, position, done, written, read, encode)
+
+
+def begin(blueprint: Blueprint, position: Position, written: Iterable[str], read: Read) -> Plan:
+    """Choose what runs first."""
+    if blueprint.kind == "pipeline":
+        return _plan_pipeline(blueprint, position, [], read)
+    result = Plan()
+    subscribed = (node for name in written for node in blueprint.subscribers.get(name, ()))
+    for node in dict.fromkeys((*blueprint.starts, *subscribed)):
+        result.planned.append(_visit(position, node))
+    return result
+
+
+def _visit(position: Position, node: str, index: str = "", payload: Raw = NULL) -> Planned:
+    visit = position.visits.get(node, 0) + 1
+    return Planned(f"{node}#{visit}[{index}]" if index else f"{node}#{visit}", payload)
+
+
+def _plan_graph(
+    blueprint: Blueprint, position: Position, done: list[Finished], written: Iterable[str], read: Read,
+    encode: Callable[[Any, str], Raw],
+) -> Plan:  # fmt: skip
+    result = Plan()
+    targets: dict[str, None] = {}  # a node is planned once a step, however many edges lead to it
+    chosen: set[str] = set()
+    for finished in done:
+        address = finished.address
+        node, _, index = parse(address)
+        sender = f"{node}[{index}]" if index else node
+        for ordinal, sent in enumerate(finished.sends):
+            result.planned.append(_visit(position, sent.node, f"{sender}.{ordinal}", sent.payload))
+        for join, sources in blueprint.joins.items():
+            if node in sources:
+                arrived = result.arrivals.setdefault(join, [])
+                if node not in arrived:
+                    arrived.append(node)
+        if finished.goto is not None:
+            targets.update(dict.fromkeys(finished.goto))
+            continue
+        if node in chosen:  # edges and branches follow the node, not each of its activations
+            continue
+        chosen.add(node)
+        targets.update(dict.fromkeys(blueprint.edges.get(node, ())))
+        for branch in blueprint.branches.get(node, ()):
+            names, sends = _choose(blueprint, branch, node, read)
+            targets.update(dict.fromkeys(names))
+            for ordinal, send in enumerate(sends, start=len(finished.sends)):
+                payload = encode(send.value, f"{node}.send[{ordinal}]")
+                result.planned.append(_visit(position, send.node, f"{sender}.{ordinal}", payload))
+    for name in written:
+        targets.update(dict.fromkeys(blueprint.subscribers.get(name, ())))
+    for join, arrived in result.arrivals.items():
+        if blueprint.joins[join] <= {*(read(f"join:{join}") or ()), *arrived}:
+            result.joined.append(join)
+            targets[join] = None
+    targets.pop(END, None)
+    result.planned[:0] = [_visit(position, node) for node in targets]
+    return result
+
+
+def _choose(blueprint: Blueprint, branch: Branch, node: str, read: Read) -> tuple[list[str], list[Send]]:
+    try:
+        choice = branch.choose(*(read(name) for name in branch.params))
+    except Exception as error:
+        raise TaskError(f"branch {branch.name} after {node} raised {error!r}", kind=type(error).__name__) from error
+    choices = [choice] if isinstance(choice, str | Send) else list(choice)
+    for one in choices:
+        name = one.node if isinstance(one, Send) else one
+        if name not in branch.targets and not (isinstance(one, Send) and name in blueprint.nodes):
+            raise TaskError(f"branch {branch.name} after {node} chose {name!r}, which is none of {branch.targets}")
+    return [one for one in choices if isinstance(one, str)], [one for one in choices if isinstance(one, Send)]
+
+
+def _plan_pipeline(blueprint: Blueprint, position: Position, done: list[Finished], read: Read) -> Plan:
+    result = Plan()
+    nodes = blueprint.nodes
+    complete = _complete(position, done)
+    fresh: set[str] = set()  # planned in this very step
+    queue = [feed for node in complete for feed in nodes[node].feeds]
+    queue += [] if done else [name for name, node in nodes.items() if not node.needs]
+    for name in queue:  # grows while it is read: a node may make the next one ready at once
+        node = nodes[name]
+        if name in fresh or position.visits.get(name) or not _is_ready(node, position, complete, fresh):
+            continue
+        fresh.add(name)
+        queue.extend(node.streams_to)
+        if node.mapped is None:
+            result.planned.append(_visit(position, name))
+            continue
+        size = len(read(node.mapped))
+        result.planned.extend(_visit(position, name, str(place)) for place in range(size))
+        if not size:
+            result.empty.append(Finished(f"{name}#1", {name: EMPTY}))
+            complete.add(name)
+            queue.extend(node.feeds)
+    return result
+
+
+def _complete(position: Position, done: list[Finished]) -> set[str]:
+    """The nodes of which nothing is left to run after this step; of a map, when its last activation is done."""
+    ended: dict[str, int] = {}
+    for finished in done:
+        node = parse(finished.address)[0]
+        ended[node] = ended.get(node, 0) + 1
+    return {node for node, number in ended.items() if node and position.left.get(node, 0) <= number}
+
+
+def _is_ready(node: NodeSpec, position: Position, complete: set[str], fresh: set[str]) -> bool:
+    visits, left = position.visits, position.left
+    for need in node.needs:
+        if need not in complete and (not visits.get(need) or left.get(need)):
+            return False
+    return all(p.source in fresh or visits.get(p.source) for p in node.params if p.kind == "stream")
+
+
+def check_goto(blueprint: Blueprint, node: str, goto: tuple[str, ...], sends: Mapping[str, Any] | Iterable[str]) -> None:
+    """Refuse an Update that leads to a node that does not exist.
+
+    Raises:
+        DefinitionError: `graph.unknown_node`, naming it.
+    """
+    for name in (*goto, *sends):
+        if name != END and name not in blueprint.nodes:
+            raise DefinitionError("graph.unknown_node", f"{node} leads to {name!r}, and there is no such node")

@@ -1,0 +1,218 @@
+"""Looking at runs without touching them: state at any checkpoint, history, differences, replay, events."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from msgspec import UNSET, Struct
+
+from windlass.core import records as r
+from windlass.core.blueprint import EVERY_STEP, Blueprint
+from windlass.core.codec import Codec
+from windlass.core.errors import RunUnknown, StoreCorrupt
+from windlass.core.events import Event, told
+from windlass.core.position import Position, load
+from windlass.core.records import BODY
+from windlass.core.states import ENDED, PAUSED, WAITING, Status
+from windlass.core.words import Result
+from windlass.engine.notifier import Ear, Notifier
+from windlass.engine.tree import Target, position_at, resolve, steps
+from windlass.stores.base import Store
+
+LENIENT = Codec(lenient=True)  # shows values whose types are not known here
+PAGE = 1_000
+SETTLED = frozenset({*ENDED, PAUSED, WAITING})
+
+
+class Checkpoint(Struct, frozen=True):
+    """One step of a run's history.
+
+    Attributes:
+        n: its number on its branch, from 1.
+        seq: the last event of its row.
+        digest: of the state after it.
+    """
+
+    n: int
+    branch: int
+    seq: int
+    at: float
+    finished: tuple[str, ...]
+    planned: tuple[str, ...]
+    digest: str
+    savepoints: tuple[str, ...] = ()
+
+
+class Replay(Struct, frozen=True):
+    """What a replay found: how many checkpoints were gone through, and those whose digest differs (none, if all is well)."""
+
+    run: str
+    checkpoints: int
+    differing: tuple[int, ...]
+    state: dict[str, Any]
+
+
+async def get(store: Store, run: str) -> r.RunRecord:
+    """Return a run's record.
+
+    Raises:
+        RunUnknown: no run has this id.
+    """
+    found = await store.find(r.Runs(ids=(run,)))
+    if not found:
+        raise RunUnknown(run, store.url)
+    return found[0]
+
+
+async def with_blobs(store: Store, position: Position) -> dict[str, bytes]:
+    """Fetch the blobs that a position refers to."""
+    needed = position.references()
+    return await store.blobs(sorted(needed)) if needed else {}
+
+
+def show(position: Position, blobs: Mapping[str, bytes], codec: Codec) -> dict[str, Any]:
+    """Decode the public channels of a position that have a value."""
+    shown = {}
+    for name, channel in position.channels.items():
+        value = UNSET if name.startswith("join:") else channel.decode(codec, blobs.__getitem__)
+        if value is not UNSET and (channel.count or channel.version):
+            shown[name] = value
+    return shown
+
+
+async def state(store: Store, run: str, at: Target | None, blueprint: Blueprint | None) -> dict[str, Any]:
+    """Return the channels after a checkpoint; at the head if `at` is None.
+
+    Raises:
+        RunUnknown, CheckpointUnknown: there is no such run or checkpoint, or it was not kept.
+    """
+    record = await get(store, run)
+    if at is None:
+        position = load(await store.load(run))
+    else:
+        checkpoints = blueprint.checkpoints if blueprint is not None else EVERY_STEP
+        row = await resolve(store, record, at, checkpoints)
+        position = await position_at(store, record, row.last)
+    return show(position, await with_blobs(store, position), blueprint.codec if blueprint is not None else LENIENT)
+
+
+async def history(store: Store, run: str) -> list[Checkpoint]:
+    """Return every checkpoint of a run, all branches, oldest first."""
+    await get(store, run)
+    found = []
+    for row in await steps(store, run):
+        body = BODY.decode(row.body)
+        named = tuple(said.details["name"] for said in body.said if said.type == "savepoint.made")
+        found.append(
+            Checkpoint(
+                row.n, row.branch, row.last, row.at, tuple(done.address for done in body.finished),
+                tuple(planned.address for planned in body.planned), body.digest, named,
+            )
+        )  # fmt: skip
+    return found
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the channels that differ: name → (before, after); a channel that is missing shows as None."""
+    names = [*before, *(name for name in after if name not in before)]
+    pairs = {name: (before.get(name), after.get(name)) for name in names}
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+async def replay(store: Store, run: str, blueprint: Blueprint | None) -> Replay:
+    """Apply a run's log again from its beginning and compare the state digest at every checkpoint. Runs no node."""
+    record = await get(store, run)
+    position: Position | None = None
+    differing: list[int] = []
+    number = after = 0
+    while page := await store.find(r.Rows(run=run, after=after)):
+        for row in page:
+            body = BODY.decode(row.body)
+            if position is None or row.branch != position.branch:
+                position = await _start(store, record, row)
+            else:
+                position.fold(row.kind, body)
+            position.held.update(body.blobs)
+            if row.kind == "step":
+                number += 1
+                if position.digest() != body.digest:
+                    differing.append(row.n)
+            position.seq, position.branch = row.last, row.branch
+        after = page[-1].last
+    if position is None:
+        raise StoreCorrupt(f"run {run} has no rows")
+    codec = blueprint.codec if blueprint is not None else LENIENT
+    return Replay(run, number, tuple(differing), show(position, await with_blobs(store, position), codec))
+
+
+async def _start(store: Store, record: r.RunRecord, row: r.Row) -> Position:
+    """Begin a branch: from its snapshot, or at the run's first row from nothing."""
+    manifests = await store.find(r.Manifests(run=record.id, until=row.last))
+    if manifests and manifests[0].seq == row.last:
+        return load(r.Loaded(record, manifests[0], ()))
+    position = Position(record.id, record.channels)
+    position.fold(row.kind, BODY.decode(row.body))
+    return position
+
+
+async def events(
+    store: Store, notifier: Notifier, run: str, after: int, recent: Any, until_settled: Any
+) -> AsyncIterator[Event]:
+    """Yield a run's events after number `after`, then follow it; with stream items where they are at hand.
+
+    Args:
+        recent: returns the item log of a drive in this process, or None.
+        until_settled: returns True when following may end once all is told; None: do not follow.
+    """
+    seen, log = -1, None
+    with Ear(notifier, run) as ear:
+        while True:
+            record = await get(store, run)
+            log = recent() or log
+            rows = await store.find(r.Rows(run=run, after=after, limit=PAGE))
+            batch = [event for row in rows for event in told(row) if event.seq > after]
+            if log is not None and until_settled is not None:
+                fresh = [(arrival, event) for arrival, event in tuple(log.recent) if arrival > seen]
+                seen = max([seen, *(arrival for arrival, _ in fresh)])
+                batch = sorted([*batch, *(event for _, event in fresh)], key=lambda event: event.at)  # stable
+            for event in batch:
+                yield event
+            after = rows[-1].last if rows else after
+            if rows:
+                continue
+            if until_settled is None or (record.head.seq <= after and until_settled(record)):
+                return
+            await ear.changed()
+
+
+async def result(store: Store, run: str, blueprint: Blueprint | None) -> Result:
+    """Say how a run stands, with its output if it is completed."""
+    loaded = await store.load(run)
+    record = loaded.record
+    head = record.head
+    if head.status is not Status.COMPLETED:
+        asked = await store.find(r.Questions(run=run))
+        return Result(run, head.status.value, None, tuple(question.id for question in asked), head.due_at)
+    position = load(loaded)
+    codec = blueprint.codec if blueprint is not None else LENIENT
+    shown = show(position, await with_blobs(store, position), codec)
+    return Result(run, head.status.value, output(shown, blueprint))
+
+
+def output(shown: dict[str, Any], blueprint: Blueprint | None) -> Any:
+    """Pick a run's output out of its channels: the single sink's value, a dict by sink, or all channels."""
+    sinks = blueprint.sinks if blueprint is not None else ()
+    if len(sinks) == 1:
+        return shown.get(sinks[0])
+    return {name: shown.get(name) for name in sinks} if sinks else shown
+
+
+async def last_failure(store: Store, run: str) -> dict[str, Any] | None:
+    """Return what failed a run, as its last run.failed event tells it."""
+    rows = await store.find(r.Rows(run=run, newest_first=True, limit=20))
+    for row in rows:
+        for event in reversed(told(row)):
+            if event.type == "run.failed":
+                return {"address": event.address, **event.data}
+    return None
+
+

@@ -1,0 +1,243 @@
+"""Reconcile: what a step's finished activations do to the state. Pure: no clock, no dice, no I/O.
+
+Writes are applied in the order of activation paths, never in the order of completion, so the same results give the
+same state whatever the timing. The answer is a step record and the channels it leads to; nothing is changed here.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from windlass.core.blueprint import Blueprint, ChannelSpec
+from windlass.core.channels import FOLDS, MUTABLE, REPLACING, Blobs, Channel
+from windlass.core.errors import ReducerFailed, TwoWriters, WindlassError
+from windlass.core.position import Position, in_order, settle
+from windlass.core.records import Blob, Body, Finished, Planned
+from windlass.engine.plan import Plan, begin, plan
+
+Known = Mapping[str, Mapping[str, Any]]  # address → channel → decoded write, as `Channel.after` takes it
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step that is ready to be committed: its record's parts, the channels after it, and new blobs."""
+
+    finished: tuple[Finished, ...]  # those that are not in the log yet
+    results: dict[str, Raw]
+    deltas: dict[str, Raw]
+    planned: tuple[Planned, ...]
+    channels: dict[str, Channel]
+    blobs: tuple[Blob, ...]
+
+
+class _Scratch:
+    """Settled state under construction: reads see this step's channels, new values are encoded once."""
+
+    def __init__(self, blueprint: Blueprint, position: Position, blobs: Blobs) -> None:
+        self.codec = blueprint.codec
+        self.position = position
+        self.stored = blobs
+        self.fresh: dict[str, bytes] = {}
+        self.channels: dict[str, Channel] = {}
+        self.known: dict[str, Any] = {}
+
+    def blob(self, digest: str) -> bytes:
+        return self.fresh[digest] if digest in self.fresh else self.stored(digest)
+
+    def read(self, name: str) -> Any:
+        channel = self.channels.get(name) or self.position.channels[name]
+        value = channel.read(self.codec, self.blob)
+        return None if value is UNSET else value
+
+    def keep(self, value: Any, where: str) -> Raw:
+        encoded = self.codec.encode(value, where)
+        for blob in encoded.blobs:
+            self.fresh[blob.digest] = bytes(blob.content)
+        channel = self.position.channels.get(where)
+        if channel is not None and channel.kind in REPLACING:
+            self.known[where] = value if encoded.frozen else MUTABLE
+        return Raw(encoded.data)
+
+
+def reconcile(
+    blueprint: Blueprint, position: Position, finished: Iterable[Finished], known: Known, blobs: Blobs
+) -> Step:
+    """Settle the finished activations, and plan what follows.
+
+    Args:
+        finished: activations that are not in the log yet; those in `position.settled` are added.
+        known: decoded writes of activations that ended in this process.
+        blobs: fetches a stored blob by digest.
+
+    Raises:
+        TwoWriters: two activations wrote a channel that holds one value.
+        ReducerFailed: a reducer raised, or gave a value that cannot be kept.
+        TaskError: a branch function raised or chose a node that it may not lead to.
+    """
+    scratch = _Scratch(blueprint, position, blobs)
+    new = tuple(in_order(list(finished)))
+    done = in_order([*position.settled.values(), *new]) if position.settled else list(new)
+    results, deltas = _reduce(blueprint, done, scratch)
+    body = Body(at=0.0, finished=new, results=results, deltas=deltas)
+    scratch.channels = settle(position, body, done, _shared(blueprint, done, known, scratch.known))
+    following = plan(blueprint, position, done, list(scratch.channels), scratch.read, scratch.keep)
+    return _step(position, scratch, new, following, results, deltas)
+
+
+def initiate(blueprint: Blueprint, position: Position, writes: Mapping[str, Any], blobs: Blobs) -> Step:
+    """Make a run's first step: initial values with the input's writes upon them, and what runs first.
+
+    Raises:
+        ReducerFailed: a reducer raised on the input.
+    """
+    scratch = _Scratch(blueprint, position, blobs)
+    results = {}
+    for name, spec in blueprint.channels.items():
+        if name in writes:
+            results[name] = scratch.keep(_as_delta(spec, _first(spec, writes[name])), name)
+        elif spec.initial is not UNSET:
+            results[name] = scratch.keep(_as_delta(spec, spec.initial), name)
+    scratch.channels = settle(position, Body(at=0.0, results=results), [], scratch.known)
+    following = begin(blueprint, position, writes, scratch.read)
+    return _step(position, scratch, (), following, results, {})
+
+
+def _first(spec: ChannelSpec, incoming: Any) -> Any:
+    try:
+        if spec.kind == "unique" and spec.reduce is not None:
+            start = () if spec.initial is UNSET else spec.initial
+            return list({spec.reduce(item): item for item in (*start, *incoming)}.values())
+        if spec.initial is UNSET or (spec.kind in REPLACING and spec.reduce is None):
+            return incoming
+        return spec.reduce(spec.initial, incoming) if spec.reduce else FOLDS[spec.kind]([spec.initial, incoming])
+    except Exception as error:
+        raise ReducerFailed(f"the reducer of channel {spec.name} raised {error!r} on the input") from error
+
+
+def _as_delta(spec: ChannelSpec, value: Any) -> Any:
+    """Write a whole value in the form of the channel's pieces."""
+    if spec.kind == "unique":
+        return [[None, item] for item in value]
+    if spec.kind == "gather":
+        return [[place, item] for place, item in enumerate(value)]
+    return value
+
+
+def edit(blueprint: Blueprint, position: Position, edits: Mapping[str, Any], blobs: Blobs) -> Step:
+    """Set channels from outside, whole: no reducer, and no plan but for the subscribers of what was set."""
+    scratch = _Scratch(blueprint, position, blobs)
+    results = {}
+    for name, value in edits.items():
+        results[name] = scratch.keep(_as_delta(blueprint.channels[name], value), name)
+    body = Body(at=0.0, results=results)
+    scratch.channels = settle(position, body, [], scratch.known)
+    waiting = {address.partition("#")[0] for address in position.waiting}
+    subscribed = [n for name in edits for n in blueprint.subscribers.get(name, ()) if n not in waiting]
+    planned = [Planned(f"{node}#{position.visits.get(node, 0) + 1}") for node in dict.fromkeys(subscribed)]
+    return _step(position, scratch, (), Plan(planned=planned), results, {})
+
+
+def _step(
+    position: Position, scratch: _Scratch, new: tuple[Finished, ...], following: Plan,
+    results: dict[str, Raw], deltas: dict[str, Raw],
+) -> Step:  # fmt: skip
+    for join, arrived in following.arrivals.items():
+        if join in following.joined:
+            results[f"join:{join}"] = Raw(b"[]")
+        else:
+            deltas[f"join:{join}"] = Raw(msgspec.json.encode(arrived))
+    channels = scratch.channels
+    if following.arrivals or following.empty:
+        new = (*new, *following.empty)
+        extra = Body(
+            at=0.0,
+            results={f"join:{j}": results[f"join:{j}"] for j in following.joined},
+            deltas={f"join:{j}": deltas[f"join:{j}"] for j in following.arrivals if j not in following.joined},
+        )
+        channels = {**channels, **settle(position, extra, following.empty)}
+    blobs = tuple(Blob(digest, content) for digest, content in scratch.fresh.items())
+    return Step(new, results, deltas, tuple(following.planned), channels, blobs)
+
+
+def _reduce(
+    blueprint: Blueprint, done: list[Finished], scratch: _Scratch
+) -> tuple[dict[str, Raw], dict[str, Raw]]:
+    """Fold the writes to channels with a reducer of their own; standard deltas need nothing.
+
+    Raises:
+        TwoWriters: see `reconcile`.
+        ReducerFailed: see `reconcile`.
+    """
+    writers: dict[str, list[Finished]] = {}
+    for finished in done:
+        for name in finished.writes:
+            writers.setdefault(name, []).append(finished)
+    results: dict[str, Raw] = {}
+    deltas: dict[str, Raw] = {}
+    for name, by in writers.items():
+        spec = blueprint.channels[name]
+        if spec.kind == "unique":
+            deltas[name] = _unique(spec, by, scratch)
+        elif spec.kind not in ("last", "ephemeral"):
+            continue
+        elif spec.reduce is not None:
+            results[name] = _folded(spec, by, scratch)
+        elif len(by) > 1:
+            raise TwoWriters(f"channel {name} holds one value, and {by[0].address} and {by[1].address} both wrote it")
+    return results, deltas
+
+
+def _folded(spec: ChannelSpec, by: list[Finished], scratch: _Scratch) -> Raw:
+    assert spec.reduce is not None  # noqa: S101 -- for the type checker; the caller looked
+    value = scratch.read(spec.name)
+    is_set = (scratch.channels.get(spec.name) or scratch.position.channels[spec.name]).is_set
+    for finished in by:
+        incoming = scratch.codec.decode(bytes(finished.writes[spec.name]), scratch.blob)
+        try:
+            value = spec.reduce(value, incoming) if is_set else incoming
+        except Exception as error:
+            said = f"the reducer of channel {spec.name} raised {error!r} on the write of {finished.address}"
+            raise ReducerFailed(said) from error
+        is_set = True
+    try:
+        return scratch.keep(value, spec.name)
+    except WindlassError as error:
+        raise ReducerFailed(f"the reducer of channel {spec.name} gave what cannot be kept: {error}") from error
+
+
+def _unique(spec: ChannelSpec, by: list[Finished], scratch: _Scratch) -> Raw:
+    """Turn incoming items into pieces: a known key replaces in place, a new one is appended."""
+    assert spec.reduce is not None  # noqa: S101 -- for the type checker: unique always has its key function
+    pairs: list[list[Any]] = []
+    try:
+        places = {spec.reduce(item): place for place, item in enumerate(scratch.read(spec.name) or ())}
+        for finished in by:
+            for item in scratch.codec.decode(bytes(finished.writes[spec.name]), scratch.blob):
+                key = spec.reduce(item)
+                pairs.append([places.get(key), item])
+                places.setdefault(key, len(places))
+    except Exception as error:
+        raise ReducerFailed(f"the key of channel {spec.name} raised {error!r}") from error
+    return scratch.keep(pairs, spec.name)
+
+
+def _shared(
+    blueprint: Blueprint, done: list[Finished], known: Known, reduced: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Collect the decoded values that channels may share with readers (D26)."""
+    shared: dict[str, Any] = {}
+    for finished in done:
+        values = known.get(finished.address)
+        for name in finished.writes:
+            value = UNSET if values is None else values.get(name, UNSET)
+            if blueprint.channels[name].kind != "append" or name not in shared:
+                shared[name] = value
+            elif isinstance(shared[name], list) and isinstance(value, list):
+                shared[name] = [*shared[name], *value]
+            else:
+                shared[name] = MUTABLE if MUTABLE in (shared[name], value) else UNSET
+    shared.update({name: reduced[name] for name in reduced if name in shared})
+    return shared

@@ -1,0 +1,218 @@
+"""Runtime: the front door. It opens a store, drives runs, and steers them; every verb works from any process."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from types import TracebackType
+from typing import Any
+
+from windlass.core import records as r
+from windlass.core.blueprint import Definition
+from windlass.core.clock import Seams
+from windlass.core.errors import LoopRunning, RunFailed
+from windlass.core.events import Event
+from windlass.core.owner import this_process
+from windlass.core.states import FAILED
+from windlass.core.words import Result
+from windlass.engine import reads
+from windlass.engine.context import Context, SyncContext
+from windlass.engine.control import Control, Options
+from windlass.engine.execute import Activation
+from windlass.engine.lease import Heartbeat
+from windlass.engine.notifier import Notifier
+from windlass.engine.pool import Pool
+from windlass.engine.services import Services
+from windlass.engine.tree import Target
+from windlass.stores.base import Store, open_store
+
+
+def make_context(activation: Activation) -> SyncContext:
+    """Give a node the context that fits it."""
+    return SyncContext(activation) if activation.node.mode == "sync" else Context(activation)
+
+
+class Runtime:
+    """Runs definitions durably: `async with Runtime("sqlite:///runs.db") as runtime: ...`.
+
+    Args:
+        store: a URL (`memory:`, `sqlite:///file.db`) or an open store, which is then not closed.
+        definitions: what this runtime knows; whatever is passed to start, run or execute is added.
+        seams: clock, ids, dice and tasks, for tests.
+    """
+
+    def __init__(
+        self, store: str | Store = "memory:", definitions: list[Definition] | None = None, *, seams: Seams | None = None
+    ) -> None:
+        self.store = open_store(store) if isinstance(store, str) else store
+        self._owns_store = isinstance(store, str)
+        self._definitions = definitions or []
+        self._seams = seams or Seams()
+
+    async def __aenter__(self) -> "Runtime":
+        """Open the store and begin to hold leases."""
+        if self._owns_store:
+            await self.store.open()
+        owner = this_process()
+        notifier = Notifier(self.store, self._seams)
+        pool = Pool(self._seams)
+        self.services = Services(self.store, self._seams, owner, notifier, pool, make_context)
+        self._control = Control(self.services, self._definitions)
+        self._heartbeat = Heartbeat(self.store, self._seams, owner)
+        await self.store.renew(owner)
+        self._heartbeat.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let go of every run; what was interrupted goes on when it is next claimed."""
+        await self._control.close()
+        self._heartbeat.stop()
+        self.services.notifier.close()
+        await self.store.retire(self.services.owner)
+        if self._owns_store:
+            await self.store.close()
+
+    async def start(self, definition: Definition, input: Any = None, id: str | None = None, **options: Any) -> str:
+        """Make a run, drive it in the background, and return its id; an id that exists is attached to (D4).
+
+        Args:
+            options: tags, thread, tenant, durability, source; see `Options`.
+
+        Raises:
+            InputError, ValueNotKept, ValueTooLarge: the input is not what it should be.
+            RunExists: the id belongs to a run with another definition or input.
+        """
+        return await self._control.start(definition, input, id, Options(**options))
+
+    async def execute(
+        self, definition: Definition, input: Any = None, id: str | None = None, **options: Any
+    ) -> AsyncIterator[Event]:
+        """Start (or attach) and yield events until the run ends, is paused or waits for people.
+
+        Never raises for a task's failure: a failure is an event.
+        """
+        run = await self.start(definition, input, id, **options)
+        async for event in self.events(run, follow=True):
+            yield event
+
+    async def run(self, definition: Definition, input: Any = None, id: str | None = None, **options: Any) -> Result:
+        """Start (or attach) and wait until the run ends, is paused or waits for people.
+
+        Raises:
+            RunFailed: the run failed.
+        """
+        return await self.wait(await self.start(definition, input, id, **options))
+
+    def run_sync(self, definition: Definition, input: Any = None, id: str | None = None, **options: Any) -> Result:
+        """Open the runtime, run a definition and close it again: the one door for code without a loop.
+
+        Raises:
+            LoopRunning: a loop runs already.
+            RunFailed: the run failed.
+        """
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(self._run_alone(definition, input, id, options))
+        raise LoopRunning("run_sync was called in a running event loop")
+
+    async def _run_alone(self, definition: Definition, input: Any, id: str | None, options: dict[str, Any]) -> Result:
+        async with self:
+            return await self.run(definition, input, id, **options)
+
+    async def wait(self, run: str, *, timers: bool = False) -> Result:
+        """Wait until a run ends, is paused or waits for people; with `timers`, also until it waits for a timer.
+
+        Raises:
+            RunUnknown: no run has this id.
+            RunFailed: the run failed.
+        """
+        record = await self._control.settled(run, timers=timers)
+        if record.head.status is FAILED:
+            failure = (await reads.last_failure(self.store, run) or {}).get("failure", {})
+            said = f"{failure.get('kind', 'Failure')}: {failure.get('message', '')}"
+            hint = f"mend it, then `windlass runs resume {run}`"
+            raise RunFailed(f"run {run} failed: {said}", failure=failure, hint=hint)
+        return await reads.result(self.store, run, self._control.blueprints.get(record.definition))
+
+    async def pick_up(self, run: str) -> None:
+        """Claim a run whose definition is known, and drive it in the background: what a worker does.
+
+        Raises:
+            RunUnknown, RunOwned, DefinitionUnknown, DefinitionChanged: it cannot be claimed, or not be driven here.
+        """
+        await self._control.drive(run)
+
+    @property
+    def driving(self) -> list[str]:
+        """The runs that this runtime drives at the moment."""
+        return list(self._control.drives)
+
+    async def pause(self, run: str, *, immediate: bool = False, by: str = "") -> None:
+        """Stop a run at its next boundary; with `immediate`, stop what executes (effects in flight end first)."""
+        await self._control.steer(run, "pause", by, immediate=immediate)
+
+    async def resume(self, run: str, *, edits: dict[str, Any] | None = None, by: str = "") -> None:
+        """Let a paused, failed or interrupted run go on, in the background; `edits` sets channels first."""
+        await self._control.resume(run, edits, by)
+
+    async def cancel(self, run: str, *, by: str = "") -> None:
+        """End a run; effects in flight come to their outcome first."""
+        await self._control.steer(run, "cancel", by)
+
+    async def rollback(self, run: str, to: Target, *, by: str = "") -> None:
+        """Take a run back to a checkpoint, a savepoint or (node, visit), on a new branch; it is paused then."""
+        await self._control.steer(run, "rollback", by, to=to)
+
+    async def answer(self, question: str, value: Any, *, by: str = "") -> None:
+        """Answer an open question; the run goes on wherever its definition is known."""
+        await self._control.answer(question, value, by)
+
+    async def fork(
+        self, run: str, *, at: Target | None = None, edits: dict[str, Any] | None = None, id: str | None = None,
+        effects: str = "adopt",
+    ) -> str:  # fmt: skip
+        """Begin a new run from a checkpoint of another, and drive it; returns its id."""
+        return await self._control.fork(run, at, edits, id, effects)
+
+    async def replay(self, run: str) -> reads.Replay:
+        """Apply a run's log again and compare the state digest at every checkpoint; runs no node."""
+        return await reads.replay(self.store, run, await self._blueprint(run))
+
+    async def get(self, run: str) -> r.RunRecord:
+        """Return a run's record."""
+        return await reads.get(self.store, run)
+
+    async def state(self, run: str, at: Target | None = None) -> dict[str, Any]:
+        """Return a run's channels, at its head or after a checkpoint."""
+        return await reads.state(self.store, run, at, await self._blueprint(run))
+
+    async def history(self, run: str) -> list[reads.Checkpoint]:
+        """Return every checkpoint of a run."""
+        return await reads.history(self.store, run)
+
+    async def diff(self, run: str, a: Target, b: Target) -> dict[str, tuple[Any, Any]]:
+        """Return the channels that differ between two checkpoints: name → (at a, at b)."""
+        return reads.differences(await self.state(run, a), await self.state(run, b))
+
+    async def events(self, run: str, *, after: int = 0, follow: bool = False) -> AsyncIterator[Event]:
+        """Yield a run's events after number `after`; with `follow`, until the run settles."""
+        log = lambda: (loop := self._control.loops.get(run)) and loop.items  # noqa: E731
+        settled: Callable[[r.RunRecord], bool] = lambda record: (  # noqa: E731
+            run not in self._control.drives and self._control.is_settled(record, timers=False)
+        )
+        async for event in reads.events(
+            self.store, self.services.notifier, run, after, log, settled if follow else None
+        ):
+            yield event
+
+    async def runs(self, **filters: Any) -> list[r.RunRecord]:
+        """Return runs, newest first; filters are those of `records.Runs`."""
+        return await self.store.find(r.Runs(**filters))
+
+    async def questions(self, run: str | None = None) -> list[r.Question]:
+        """Return open questions, oldest first."""
+        return await self.store.find(r.Questions(run=run))
+
+    async def _blueprint(self, run: str) -> Any:
+        return self._control.blueprints.get((await reads.get(self.store, run)).definition)

@@ -1,0 +1,236 @@
+"""Branches: going back to an earlier checkpoint of a run, and beginning a new run from one (D23).
+
+A branch begins with a snapshot of the position that it starts from; values that stand out of line are shared, so it
+copies little. The rows of the branch that was left stay in the log.
+"""
+
+from typing import Any
+
+import msgspec
+
+from windlass.core import records as r
+from windlass.core.blueprint import Blueprint, Checkpoints
+from windlass.core.crashpoint import crashpoint
+from windlass.core.errors import CheckpointUnknown
+from windlass.core.position import Position, load, parse, settle
+from windlass.core.records import BODY, Body
+from windlass.core.states import PAUSED, RUNNING
+from windlass.engine.drive import Drive
+from windlass.engine.failures import withdraw
+from windlass.engine.functions import run_function
+from windlass.stores.base import Store
+
+Target = int | str | tuple[str, int]  # a checkpoint, a savepoint or node by name, or (node, visit)
+
+
+async def position_at(store: Store, record: r.RunRecord, seq: int) -> Position:
+    """Fold the run's log up to event `seq`: from the last snapshot before it, whatever branch it lies on.
+
+    Raises:
+        StoreCorrupt: a row or snapshot on the way is damaged.
+    """
+    manifests = await store.find(r.Manifests(run=record.id, until=seq))
+    manifest = manifests[0] if manifests else None
+    rows: list[r.Row] = []
+    after = manifest.seq if manifest else 0
+    while True:
+        page = await store.find(r.Rows(run=record.id, after=after, until=seq))
+        rows += page
+        if not page or page[-1].last >= seq:
+            break
+        after = page[-1].last
+    return load(r.Loaded(record, manifest, tuple(rows)))
+
+
+async def steps(store: Store, run: str, until: int | None = None) -> list[r.Row]:
+    """Return the step rows of a run, oldest first, all branches."""
+    found: list[r.Row] = []
+    after = 0
+    while page := await store.find(r.Rows(run=run, after=after, until=until, kind="step")):
+        found += page
+        after = page[-1].last
+    return found
+
+
+def is_kept(checkpoints: Checkpoints, row: r.Row, *, is_last: bool) -> bool:
+    """Say whether the strategy keeps this step addressable. The head and the beginning always are."""
+    body = BODY.decode(row.body)
+    if checkpoints.keep == "every" or is_last or row.first == 1:
+        return True
+    if checkpoints.keep == "nodes":
+        return any(parse(done.address)[0] in checkpoints.nodes for done in body.finished)
+    return checkpoints.keep == "savepoints" and any(said.type == "savepoint.made" for said in body.said)
+
+
+async def resolve(store: Store, record: r.RunRecord, target: Target, checkpoints: Checkpoints) -> r.Row:
+    """Find the checkpoint that a target names, on the current branch first, then on the others, latest first.
+
+    Raises:
+        CheckpointUnknown: there is none, or the strategy did not keep it.
+    """
+    rows = list(reversed(await steps(store, record.id)))
+    rows.sort(key=lambda row: row.branch != record.head.branch)  # stable: latest first within each
+    for place, row in enumerate(rows):
+        if _matches(row, target):
+            if not is_kept(checkpoints, row, is_last=place == 0):
+                said = f"run {record.id}: checkpoint {row.n} was not kept; the strategy is {checkpoints.keep!r}"
+                raise CheckpointUnknown(said)
+            return row
+    raise CheckpointUnknown(f"run {record.id} has no checkpoint {target!r}")
+
+
+def _matches(row: r.Row, target: Target) -> bool:
+    if isinstance(target, int):
+        return row.n == target
+    body = BODY.decode(row.body)
+    if isinstance(target, str):
+        if any(said.type == "savepoint.made" and said.details.get("name") == target for said in body.said):
+            return True
+        return any(parse(planned.address)[0] == target for planned in body.planned)
+    return any(parse(planned.address)[:2] == target for planned in body.planned)
+
+
+def parse_target(text: str) -> Target:
+    """Read a target as the command line writes it: `12`, `review`, `review#2` or a savepoint's name."""
+    if text.isdigit():
+        return int(text)
+    node, mark, visit = text.partition("#")
+    return (node, int(visit)) if mark and visit.isdigit() else text
+
+
+async def target_position(
+    store: Store, record: r.RunRecord, blueprint: Blueprint | None, target: Target, checkpoints: Checkpoints
+) -> Position:
+    """Work out the position that a rollback or fork starts from.
+
+    A checkpoint is taken literally. `(node, n)` means just before that visit: in a graph the checkpoint that planned
+    it; in a pipeline the current state without the node and what depends on it, whatever the order of the log.
+
+    Raises:
+        CheckpointUnknown: see `resolve`.
+    """
+    named = target[0] if isinstance(target, tuple) else target
+    if blueprint is not None and blueprint.kind == "pipeline" and named in blueprint.nodes:
+        position = await position_at(store, record, record.head.seq)
+        if not position.visits.get(str(named)):
+            raise CheckpointUnknown(f"run {record.id} has not come to {named} yet")
+        without(position, blueprint, str(named))
+        return position
+    row = await resolve(store, record, target, checkpoints)
+    return await position_at(store, record, row.last)
+
+
+def without(position: Position, blueprint: Blueprint, node: str) -> None:
+    """Take a pipeline's node and all that depends on it out of a position, and plan the node again."""
+    gone, queue = {node}, [node]
+    for name in queue:
+        spec = blueprint.nodes[name]
+        fresh = [feed for feed in (*spec.feeds, *spec.streams_to) if feed not in gone]
+        gone.update(fresh)
+        queue += fresh
+    addresses = [address for address in position.waiting if parse(address)[0] in gone]
+    position.fold("step", Body(at=0.0, dropped=tuple(addresses)), {})
+    position.forget(gone)
+    spec = blueprint.nodes[node]
+    if spec.mapped is None:
+        planned: tuple[r.Planned, ...] = (r.Planned(f"{node}#1"),)
+    else:
+        size = len(position.channels[spec.mapped].decode(blueprint.codec, _no_blob))
+        planned = tuple(r.Planned(f"{node}#1[{place}]") for place in range(size))
+    body = Body(at=0.0, planned=planned)
+    position.fold("step", body, settle(position, body, []))
+    position.n -= 2
+
+
+def _no_blob(digest: str) -> bytes:
+    raise KeyError(digest)
+
+
+async def roll_back(drive: Drive) -> None:
+    """Move the run to an earlier position, on a new branch, once nothing of it executes.
+
+    Effects after the target that declare an undo are undone first, the latest first, each kept as it is done: a crash
+    in between leaves the command posted and the next owner goes on. The rest of the effects is reported.
+    """
+    journal, arguments = drive.journal, drive.rollback
+    record = msgspec.structs.replace(journal.record, head=journal.head)
+    target = arguments["to"]
+    target = tuple(target) if isinstance(target, list) else target
+    store = drive.services.store
+    await journal.drain()
+    if journal.has_notes:
+        await journal.write("record", status=RUNNING)
+        record = msgspec.structs.replace(record, head=journal.head)
+    try:
+        position = await target_position(store, record, drive.blueprint, target, drive.blueprint.checkpoints)
+    except CheckpointUnknown as error:
+        await drive.end(PAUSED, "run.paused", error=str(error))
+        return
+    undone, left = await _undo(drive, position)
+    await withdraw(drive)
+    crashpoint("branch.before")
+    branch = 1 + max(row.branch for row in await steps(store, drive.run))
+    journal.branch(position, branch)
+    journal.say(
+        "run.rolled_back", to=target, n=position.n, branch=branch, undone=undone, standing=left, by=arguments.get("by", "")
+    )
+    goes_on = bool(arguments.get("go_on"))
+    drive.over = True
+    await journal.write("record", status=RUNNING if goes_on else PAUSED, release=True)
+
+
+async def _undo(drive: Drive, target: Position) -> tuple[list[str], list[str]]:
+    """Undo what happened after the target; return what was undone, and what could not be."""
+    store, journal = drive.services.store, drive.journal
+    before = {(a, key) for a, pending in target.pending.items() for key in pending.outcomes}
+    lines = await store.find(r.Effects(run=drive.run))
+    lines = [line for line in lines if line.status in ("done", "undoing") and line.branch == journal.position.branch]
+    later = [line for line in lines if _is_after(line, target) and (line.address, f"{line.name}|{line.key}") not in before]
+    undone: list[str] = []
+    left: list[str] = []
+    for line in sorted(later, key=lambda line: line.seq, reverse=True):
+        node = drive.blueprint.nodes.get(parse(line.address)[0])
+        undo = node.undo.get(line.undo) if node is not None else None
+        name = f"{line.address} {line.name}"
+        if undo is None or line.status == "undoing":
+            left.append(name)
+            continue
+        journal.change(r.EffectPut(msgspec.structs.replace(line, status="undoing")))
+        await journal.write("record", status=RUNNING)
+        how = await _compensate(drive, line, undo)
+        if how == "undone":
+            journal.change(r.EffectPut(msgspec.structs.replace(line, status="undone")))
+        (undone if how == "undone" else left).append(name)
+        journal.note(r.EffectUndone(line.address, line.name, f"{line.name}|{line.key}", how))
+        await journal.write("record", status=RUNNING)
+    return undone, left
+
+
+def _is_after(line: r.Effect, target: Position) -> bool:
+    """An effect is after the target if its activation has yet to finish there."""
+    node, visit, _ = parse(line.address)
+    return target.visits.get(node, 0) < visit or line.address in target.waiting
+
+
+async def _compensate(drive: Drive, line: r.Effect, undo: Any) -> str:
+    """Call an undo with the effect's own arguments; a failure is reported, never raised: the rollback goes on."""
+    codec = drive.blueprint.codec
+    arguments, named = codec.decode(bytes(line.arguments), drive.journal.blob)
+    crashpoint("undo.before")
+    try:
+        await run_function(drive.services.pool, undo, arguments, named)
+    except Exception as error:  # noqa: BLE001 -- the user's function: reported as standing
+        return f"failed: {error!r}"
+    crashpoint("undo.after")
+    return "undone"
+
+
+def fork_position(position: Position, run: str) -> Position:
+    """Make the position of another run out of one's own."""
+    position.run = run
+    position.branch = 0
+    position.seq = 0
+    position.settled.clear()
+    for pending in position.pending.values():
+        pending.asked = {key: id_ for key, id_ in pending.asked.items() if key in pending.answers}
+    return position

@@ -1,0 +1,1 @@
+"""Where runs are kept: the contract in base, one module per store."""
