@@ -22,14 +22,14 @@ from windlass.engine.context import Context, SyncContext
 from windlass.engine.runtime import Runtime
 from windlass.graph.graph import Graph
 from windlass.graph.pipeline import Edge, Pipeline
-from windlass.graph.reducers import Ephemeral, Initial, add, append, maximum, merge, overwrite, reducer, unique_by
+from windlass.graph.reducers import Initial, add, append, ephemeral, maximum, merge, overwrite, reducer, unique_by
 from windlass.graph.task import AgentSpec, Task, task
 from windlass.policies.retry import Retry
 
 __all__ = [
     "END", "END_ONLY", "EVERY_STEP", "SAVEPOINTS", "AgentSpec", "Blueprint", "Checkpoints", "Context",
-    "DefinitionError", "Edge", "EffectNotDone", "Ephemeral", "Event", "Failed", "Graph", "Happened", "Initial",
+    "DefinitionError", "Edge", "EffectNotDone", "Event", "Failed", "Graph", "Happened", "Initial",
     "Output", "Pipeline", "Recover", "RecoveryAction", "Result", "Retry", "RunFailed", "Runtime", "Send", "Status",
     "Stream", "SyncContext", "Task", "TaskError", "Update", "ValidationResult", "WindlassError", "Yields", "add",
-    "append", "maximum", "merge", "overwrite", "reducer", "task", "unique_by",
+    "append", "ephemeral", "maximum", "merge", "overwrite", "reducer", "task", "unique_by",
 ]  # fmt: skip

@@ -207,7 +207,7 @@ def write_dict(value: dict[Any, Any], walk: Writing) -> Raw:
     if ONLY_STR.issuperset(map(type, value)) and "$" not in value and (walk.short or utf8("".join(value))):
         return walk.fields(value)
     pairs = walk.pairs(value)
-    return wrap("dict", sorted(pairs, key=lambda pair: walk.json(pair[0])) if walk.ordered else pairs)
+    return wrap("dict", sorted(pairs, key=walk.json) if walk.ordered else pairs)
 
 
 def read_pairs(raw: Raw, walk: Reading) -> dict[Any, Any]:
@@ -434,7 +434,7 @@ def flat(numpy: Any, name: str, shape: list[int], content: bytes) -> Any:
     if DTYPE.fullmatch(name) is None or not keepable_dtype(numpy, dtype := numpy.dtype(name)):
         raise DecodeError(f"{name!r:.60} is not a dtype that is kept")
     array = numpy.ndarray([expect(size, int) for size in shape], dtype, buffer=content)
-    if array.nbytes != len(content):
+    if list(array.shape) != shape or array.nbytes != len(content):
         raise DecodeError(f"an array of {array.nbytes} bytes has {len(content)}")
     points = numpy.dtype("u4").newbyteorder(dtype.byteorder)
     if dtype.kind == "U" and content and numpy.frombuffer(content, points).max() > LAST_CODE_POINT:

@@ -363,11 +363,15 @@ class ItemsPut(Struct, frozen=True):
 
 
 class ItemsDropped(Struct, frozen=True):
-    """Delete the items of an activation's attempt; of one lane, or of both when it is empty."""
+    """Delete the items of an activation's attempt; of one lane, or of both when it is empty.
+
+    `before` spares what arrived from that number on: the same attempt, begun again by a later owner.
+    """
 
     address: str
     attempt: int
     lane: str = ""
+    before: int | None = None
 
 
 class BlobPut(Struct, frozen=True):

@@ -14,7 +14,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from functools import cached_property
 from operator import attrgetter
 from types import MemberDescriptorType
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Any, Final, Literal, Protocol, TypeAlias, is_typeddict
 
 import msgspec
 from msgspec import NODEFAULT
@@ -47,6 +47,8 @@ def family_of(kind: type) -> Family | None:
     """Say how values of this type are kept; None if they cannot be."""
     if issubclass(kind, enum.Enum):
         return "enum"
+    if is_typeddict(kind):
+        return None
     native = native_base(kind)
     if native is not object:
         if native is tuple and isinstance(getattr(kind, "_fields", None), tuple):
@@ -158,7 +160,7 @@ class Record:
         self.open = bool(kind.__dictoffset__)
         self.frozen = frozen
         self.getter = getter_of(self.names)
-        extra = slots_of(kind) - self.known
+        extra = {name for name in slots_of(kind) - self.known if not name.startswith("__pydantic_")}
         if extra:
             raise unkeepable(kind, f"it has the slot {min(extra)!r}, which is no field")
 
@@ -306,8 +308,9 @@ class ModelShape(Record):
         extra = expect(walk.read(parts["extra"]), dict) if "extra" in parts else {}
         put(made, "__dict__", self.complete(parts["fields"], walk))
         put(made, "__pydantic_fields_set__", set(walk.items(parts["set"])) if "set" in parts else set(self.names))
-        put(made, "__pydantic_extra__", extra if kind.model_config.get("extra") == "allow" else None)
-        put(made, "__pydantic_private__", self.private(parts, walk))
+        if not kind.__pydantic_root_model__:
+            put(made, "__pydantic_extra__", extra if kind.model_config.get("extra") == "allow" else None)
+            put(made, "__pydantic_private__", self.private(parts, walk))
         return made
 
     def private(self, parts: dict[str, Raw], walk: Reading) -> dict[str, Any] | None:

@@ -55,7 +55,7 @@ def collect(annotations: Iterable[object], *, aliases: Mapping[str, type] = NO_A
         seen.add(id(annotation))
         kept.append(annotation)
         waiting.extend(parts_of(annotation))
-        if isinstance(annotation, type) and not typing.is_typeddict(annotation) and family_of(annotation) is not None:
+        if isinstance(annotation, type) and family_of(annotation) is not None:
             register(found, tag_of(annotation), annotation)
     ordered = {tag: found[tag] for tag in sorted(found)}
     for tag, kind in aliases.items():

@@ -31,7 +31,14 @@ async def take(drive: Drive) -> None:
         drive.journal.change(r.CommandTaken(command.id))
         wrote |= await TAKE[command.verb](drive, command)
     if wrote:
-        await drive.journal.write("record", status=RUNNING)
+        await drive.journal.write("record", status=None if drive.leaving == "stay" else RUNNING)
+
+
+async def hurry(drive: Drive) -> None:
+    """Stop what runs in the drive's own task if a command asks for it; the drive itself takes the command then."""
+    for command in await drive.services.store.find(r.Commands(run=drive.run)):
+        if command.verb in ("cancel", "rollback") or (command.verb == "pause" and command.arguments.get("immediate")):
+            drive.stop_all(command.verb)
 
 
 async def _answer(drive: Drive, command: r.Command) -> bool:
@@ -79,7 +86,8 @@ def _take_output(drive: Drive, address: str, value: bytes) -> None:
 
 
 async def _pause(drive: Drive, command: r.Command) -> bool:
-    drive.leaving = drive.leaving or "pause"
+    if drive.leaving in ("", "stay"):
+        drive.leaving = "pause"
     if command.arguments.get("immediate"):
         drive.stop_all("pause")
     return False
@@ -100,10 +108,9 @@ async def _rollback(drive: Drive, command: r.Command) -> bool:
 
 async def _resume(drive: Drive, command: r.Command) -> bool:
     position = drive.position
-    if drive.leaving == "pause":
+    if drive.leaving in ("pause", "stay"):
         drive.leaving = ""
-    if drive.journal.head.status in (PAUSED, FAILED):
-        drive.journal.say("run.resumed", by=command.by)
+    drive.journal.say("run.resumed", by=command.by)
     for address, pending in position.pending.items():
         if address in position.waiting and pending.is_failed:
             drive.journal.note(r.AttemptsReset(address))

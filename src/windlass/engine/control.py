@@ -137,7 +137,7 @@ class Control:
         if record.definition != blueprint.name or record.input_digest != digest:
             what = "another input" if record.definition == blueprint.name else f"definition {record.definition!r}"
             raise RunExists(f"run {record.id} was started with {what}")
-        if record.id not in self.drives and record.head.status in UNFINISHED:
+        if not self.is_driving(record.id) and record.head.status in UNFINISHED:
             self.blueprint(record)
             try:
                 await self.drive(record.id)
@@ -151,8 +151,11 @@ class Control:
         Raises:
             RunUnknown, RunOwned, DefinitionUnknown, DefinitionChanged: it cannot be claimed, or not be driven.
         """
-        if run in self.drives:
-            return
+        while (drive := self.drives.get(run)) is not None:
+            if self.is_driving(run):
+                return
+            await asyncio.wait([drive])
+            await asyncio.sleep(0)  # its callback has to run
         blueprint = self.blueprint(await reads.get(self.store, run))
         record = await self.store.claim(run, self.services.owner)
         try:
@@ -164,6 +167,10 @@ class Control:
             await self.store.release(run, record.epoch)
             raise
         self._begin(RunLoop(self.services, blueprint, record, position, ledger, blobs))
+
+    def is_driving(self, run: str) -> bool:
+        """Say whether a drive here will still look at commands."""
+        return run in self.drives and not self.loops[run].over
 
     async def _ledger(self, record: r.RunRecord) -> Ledger:
         """Load the effects of other branches, where there can be any."""
@@ -230,7 +237,7 @@ class Control:
         crashpoint("command.post")
         await self.store.post(command)
         self.services.notifier.wake("!" + run)
-        if run in self.drives:
+        if self.is_driving(run):
             return
         record = await reads.get(self.store, run)
         if verb in ("pause", "cancel") and record.head.status not in ENDED - {FAILED}:
@@ -273,10 +280,9 @@ class Control:
         record = await reads.get(self.store, run)
         move(run, record.head.status, verb)
         if verb == "rollback":
-            await tree.target_position(
-                self.store, record, self.blueprints.get(record.definition), _target(arguments["to"]),
-                reads.EVERY_STEP,
-            )  # fmt: skip
+            known = self.blueprints.get(record.definition)
+            checkpoints = known.checkpoints if known is not None else reads.EVERY_STEP
+            await tree.target_position(self.store, record, known, _target(arguments["to"]), checkpoints)
         if verb in ("rollback", "resume") and record.owner is None:
             self.blueprint(record)
         with Ear(self.services.notifier, run) as ear:
@@ -306,7 +312,7 @@ class Control:
             if name not in blueprint.channels or name.startswith("join:"):
                 raise_unknown(blueprint, name)
             convert(value, blueprint.channels[name].type, f"edits.{name}")
-        if run in self.drives and not edits:
+        if self.is_driving(run) and not edits:
             return
         if record.head.status in UNFINISHED and not edits:
             await self.drive(run)

@@ -10,7 +10,7 @@ from typing import Any
 from windlass.core import records as r
 from windlass.core.blueprint import Blueprint
 from windlass.core.position import Position
-from windlass.core.states import Status
+from windlass.core.states import UNFINISHED, Status
 from windlass.engine.effects import Ledger
 from windlass.engine.execute import Activation, Outcome
 from windlass.engine.itemlog import ItemLog
@@ -33,7 +33,7 @@ class Drive:
         self.journal = Journal(
             services.store, services.seams, record, position, self._told, blobs, blueprint.codec
         )
-        self.items = ItemLog(self.journal)
+        self.items = ItemLog(self.journal, self.wake)
         self.has_streams = any(node.streams_to for node in blueprint.nodes.values())
         self.ready: deque[str] = deque()
         self.held: dict[str, deque[str]] = {}  # by node: ready, but at the node's concurrency
@@ -41,12 +41,14 @@ class Drive:
         self.running: dict[str, Activation] = {}
         self.done: list[Outcome] = []
         self.known: dict[str, Any] = {}  # decoded writes of what finished in this process, by address
-        self.leaving = ""  # why nothing new is launched: pause, cancel, rollback, fail
+        # Why nothing new is launched: pause, cancel, rollback, fail; or stay, until a resume is taken.
+        self.leaving = "" if record.head.status in UNFINISHED else "stay"
         self.rollback: dict[str, Any] = {}  # the arguments of the rollback under way
         self.failure: tuple[str, r.Failure] | None = None
         self.over = False
         self.news = True  # a command may be waiting
         self.seen: set[str] = set()  # commands that were taken, or are being acted on
+        self.direct: Activation | None = None  # runs in the drive's own task
         self._wake: asyncio.Future[None] | None = None
         self._slice = 0.0
 

@@ -75,7 +75,7 @@ class Activation:
         self.savepoints: list[str] = []
         self.outcome: asyncio.Future[Outcome] | None = None
         self.clocks: list[asyncio.TimerHandle] = []
-        self.starved = 0  # operations that wait for a stream item
+        self.starved = False  # waits for a stream item, and has looked at all there are
         self.streams: Any = None  # the run's stream log, where the node takes part in one
 
     @property

@@ -7,7 +7,7 @@ order of arrival, provisional until their producer's end is durable, and gone if
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,8 +36,9 @@ class Lane:
 class ItemLog:
     """The items of one run in this process."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, starved: Callable[[], None]) -> None:
         self.journal = journal
+        self.starved = starved  # called when a consumer has nothing left to look at
         self.recent: deque[tuple[int, Event]] = deque(maxlen=MOST_RECENT)
         self.lanes: dict[str, Lane] = {}
         self._arrival = 0
@@ -46,17 +47,21 @@ class ItemLog:
         self._kept: set[tuple[str, int]] = set()  # attempts with progress in the store
         self._due: asyncio.TimerHandle | None = None
         self._news = asyncio.Event()
+        self._starving: list[Activation] = []
 
     def load(self, items: list[r.Item], waiting: dict[str, Any]) -> None:
         """Take over the stream lane of an earlier owner; what its unfinished attempts left is dropped."""
+        gone: set[tuple[str, int]] = set()
         for item in items:
             self._arrival = max(self._arrival, item.arrival + 1)
             if item.address in waiting:
-                self.journal.change(r.ItemsDropped(item.address, item.attempt))
+                gone.add((item.address, item.attempt))
             elif item.lane == "stream":
                 lane = self._lane(item.address)
                 lane.items.append(item)
                 lane.firm.add((item.address, item.attempt))
+        for address, attempt in sorted(gone):
+            self.journal.change(r.ItemsDropped(address, attempt, "", self._arrival))
 
     def _lane(self, address: str) -> Lane:
         return self.lanes.setdefault(parse(address)[0], Lane())
@@ -139,7 +144,7 @@ class ItemLog:
         data = {"value": json.decode(item.value), "attempt": item.attempt, "ordinal": item.ordinal}
         event = Event(run=item.run, type="item", at=item.at, address=item.address, data=data)
         self.recent.append((item.arrival, event))
-        self._news.set()
+        self._notice()
         self.journal.told()
 
     def finishing(self, activation: Activation, output: Raw | None) -> r.Item | None:
@@ -158,7 +163,7 @@ class ItemLog:
             self._lane(activation.address).firm.add((activation.address, activation.attempt))
             if item is not None:
                 self._deliver(item)
-            self._news.set()
+            self._notice()
 
     def ended(self, activation: Activation) -> None:
         """Let an attempt's progress fall away with the next write."""
@@ -166,7 +171,7 @@ class ItemLog:
         self._buffer = [item for item in self._buffer if (item.address, item.attempt) != attempt]
         if attempt in self._kept:
             self._kept.discard(attempt)
-            self.journal.change(r.ItemsDropped(*attempt, "progress"))
+            self.journal.change(r.ItemsDropped(*attempt, "progress", self._arrival))
 
     def died(self, activation: Activation) -> list[str]:
         """Drop the provisional items of an attempt; return the consumers that were handed any."""
@@ -178,7 +183,7 @@ class ItemLog:
         lost = [place for place, item in enumerate(lane.items) if (item.address, item.attempt) == gone]
         if not lost:
             return []
-        self.journal.change(r.ItemsDropped(*gone, "stream"))
+        self.journal.change(r.ItemsDropped(*gone, "stream", self._arrival))
         lane.items = [item for item in lane.items if (item.address, item.attempt) != gone]
         return [consumer for consumer, number in lane.handed.items() if number > lost[0]]
 
@@ -210,13 +215,15 @@ class ItemLog:
 
     async def _next(self, activation: Activation) -> None:
         """Wait for news; while nothing else goes on in the run, the loop may stop the attempt (`starved`)."""
-        activation.starved += 1
-        try:
-            self._news.clear()
-            await self._news.wait()
-        finally:
-            activation.starved -= 1
+        activation.starved = True
+        self._starving.append(activation)
+        self._news.clear()
+        self.starved()
+        await self._news.wait()
 
-    def notice(self) -> None:
-        """Let consumers look again: a producer has ended."""
+    def _notice(self) -> None:
+        """Let consumers look again: from now until they have looked they are not starved."""
+        for activation in self._starving:
+            activation.starved = False
+        self._starving.clear()
         self._news.set()

@@ -90,8 +90,8 @@ class Journal:
 
     @property
     def has_notes(self) -> bool:
-        """Whether anything was put aside for the next write."""
-        return bool(self._ops or self._said or self._changes)
+        """Whether anything that makes an event was put aside for the next write; changes alone ride along with it."""
+        return bool(self._ops or self._said)
 
     def count_crash(self, crashes: int) -> None:
         """Set the number of owners that died in a row; a step sets it back."""
@@ -131,6 +131,8 @@ class Journal:
         waiter, self._flush = self._flush, None
         if self.broken is not None:
             raise self.broken
+        if kind == "record" and not self.has_notes:
+            return  # a row tells at least one event; changes ride along with the next one
         flush = bool(self._ops) or kind == "record" or status is not None or release
         write = self.compose(kind, step, finished, dropped, status or self.head.status, due_at, release)
         try:

@@ -14,7 +14,7 @@ from windlass.core.errors import StepLimitReached, WindlassError
 from windlass.core.position import Pending
 from windlass.core.states import CANCELLED, COMPLETED, ENDED, FAILED, PAUSED, RUNNING, WAITING, Status
 from windlass.engine import failures
-from windlass.engine.commands import take
+from windlass.engine.commands import hurry, take
 from windlass.engine.drive import Drive
 from windlass.engine.effects import DOUBT_SCHEMA, doubt_key, doubt_prompt
 from windlass.engine.execute import NOTHING, Activation, Outcome, arm, attempt
@@ -51,6 +51,12 @@ class RunLoop(Drive):
                     activation.task.cancel()
         return self.journal.head.status
 
+    def hear(self) -> None:
+        """Note that a command may be waiting; one that cannot wait stops what runs in the drive's own task."""
+        super().hear()
+        if self.direct is not None:
+            self.services.seams.spawn(hurry(self), f"hurry {self.run}")
+
     async def _turn(self) -> None:
         if self.news:
             self.news = False
@@ -59,7 +65,10 @@ class RunLoop(Drive):
             raise self.journal.broken
         direct = self._launch()
         if direct is not None:
-            await self._settle([await attempt(direct)])
+            self.direct = direct
+            outcome = await attempt(direct)
+            self.direct = None
+            await self._settle([outcome])
             if self.clock.monotonic() - self._slice > SLICE_SECONDS:
                 await asyncio.sleep(0)
                 self._slice = self.clock.monotonic()
@@ -104,7 +113,7 @@ class RunLoop(Drive):
             else:
                 self.ready.append(address)
         if record.owner is not None or asked:
-            await self.journal.write("record", status=RUNNING if record.head.status not in ENDED else None)
+            await self.journal.write("record", status=self.journal.head.status if self.leaving else RUNNING)
 
     def _doubts(self, address: str, pending: Pending) -> list[r.QuestionAsked]:
         return [
@@ -250,6 +259,9 @@ class RunLoop(Drive):
             await roll_back(self)
         elif self.leaving == "pause":
             await self.end(PAUSED, "run.paused")
+        elif self.leaving == "stay":
+            self.over = True
+            await self.services.store.release(self.run, self.journal.record.epoch)
         elif self.failure is not None:
             address, failure = self.failure
             await self.end(FAILED, "run.failed", address, failure=failures.plain(failure))

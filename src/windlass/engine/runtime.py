@@ -146,7 +146,7 @@ class Runtime:
     @property
     def driving(self) -> list[str]:
         """The runs that this runtime drives at the moment."""
-        return list(self._control.drives)
+        return [run for run in self._control.drives if self._control.is_driving(run)]
 
     async def pause(self, run: str, *, immediate: bool = False, by: str = "") -> None:
         """Stop a run at its next boundary; with `immediate`, stop what executes (effects in flight end first)."""

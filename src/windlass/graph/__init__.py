@@ -1,0 +1,1 @@
+"""Building APIs: Task, Pipeline and Graph, all compiled to one frozen Blueprint."""

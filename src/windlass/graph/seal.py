@@ -1,0 +1,83 @@
+"""The last strokes of every definition: which types its codec knows, and what its fingerprint covers."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Unpack
+
+from windlass.core.blueprint import ChannelSpec, NodeSpec
+from windlass.core.codec import Codec
+from windlass.core.errors import DefinitionError
+from windlass.core.types import collect, spell
+from windlass.graph.options import DefinitionOptions
+
+DURABILITIES = ("sync", "async", "exit")
+
+
+def codec(annotations: Iterable[Any], **options: Unpack[DefinitionOptions]) -> Codec:
+    """Make the codec of a definition: it keeps the types that its annotations and `types=` name, and no others.
+
+    Raises:
+        DefinitionError: two types have one tag.
+    """
+    named: dict[Any, None] = {}
+    unhashable: dict[int, Any] = {}
+    for annotation in (*annotations, *options.get("types", ())):
+        try:
+            named[annotation] = None
+        except TypeError:  # an Annotated with a list or dict in it
+            unhashable[id(annotation)] = annotation
+    types = collect((*named, *unhashable.values()), aliases=options.get("aliases", {}))
+    return Codec(types, max_value=options["max_value"]) if "max_value" in options else Codec(types)
+
+
+def check_options(name: str, where: str, **options: Unpack[DefinitionOptions]) -> None:
+    """Refuse a definition without a name, or with a durability that does not exist.
+
+    Raises:
+        DefinitionError: see above.
+    """
+    if not name:
+        raise DefinitionError("definition.name", f"{where} has no name")
+    durability = options.get("durability", "sync")
+    if durability not in DURABILITIES:
+        raise DefinitionError(
+            "definition.durability", f"{where}: no durability {durability!r}", hint=f"one of {', '.join(DURABILITIES)}"
+        )
+
+
+def structure(
+    nodes: Mapping[str, NodeSpec], channels: Mapping[str, ChannelSpec], details: Mapping[str, Mapping[str, Any]],
+    types: Mapping[str, Any], **rest: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """Describe a structure as plain JSON: what the fingerprint covers, and neither code nor policies (D11).
+
+    Args:
+        details: by node, what its NodeSpec does not hold (version, goto, sends, on).
+        types: by channel, its type, where the spec's own holds what is no structure.
+        rest: kind, version, edges, …
+    """
+    spelled: dict[int, str] = {}  # by identity: not every annotation can be hashed
+
+    def spelling(annotation: Any) -> str:
+        if id(annotation) not in spelled:
+            spelled[id(annotation)] = spell(annotation)
+        return spelled[id(annotation)]
+
+    return {
+        **rest,
+        "nodes": {name: {**_described(node), **details.get(name, {})} for name, node in nodes.items()},
+        "channels": {
+            name: {"type": spelling(types.get(name, spec.type)), "kind": spec.kind, "reducer": spec.reducer_name}
+            for name, spec in channels.items()
+        },
+    }
+
+
+def _described(node: NodeSpec) -> dict[str, Any]:
+    """Leave out the context: a body may begin to use it without a change of structure."""
+    params = {
+        p.name: " ".join((p.kind, *filter(None, (p.source, *p.sources)))) for p in node.params if p.kind != "context"
+    }
+    described: dict[str, Any] = {"params": params, "writes": sorted(node.writes)}
+    if node.mapped is not None:
+        described["mapped"] = node.mapped
+    return described
