@@ -9,7 +9,6 @@ import random
 import threading
 import time
 from collections.abc import Callable, Coroutine
-from contextvars import Context
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -46,9 +45,15 @@ def random_id() -> str:
     return os.urandom(8).hex()
 
 
-def start_task(work: Coroutine[Any, Any, T], name: str, context: Context | None = None) -> "asyncio.Task[T]":
-    """Start `work` on the running loop; the caller keeps the task."""
-    return asyncio.get_running_loop().create_task(work, name=name, context=context)
+def start_task(work: Coroutine[Any, Any, T], name: str) -> "asyncio.Task[T]":
+    """Start `work` on the running loop, and hold on to it while it runs: the loop itself does not."""
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    _RUNNING.add(task)
+    task.add_done_callback(_RUNNING.discard)
+    return task
+
+
+_RUNNING: set["asyncio.Task[Any]"] = set()
 
 
 def start_thread(work: Callable[..., Any], *arguments: Any) -> None:
@@ -73,3 +78,12 @@ class Seams:
     dice: Callable[[], float] = random.random
     spawn: Callable[..., "asyncio.Task[Any]"] = start_task
     thread: Callable[..., None] = start_thread
+
+    def background(self, work: Coroutine[Any, Any, Any], name: str) -> None:
+        """Start a task that nobody waits for; what it raises has been told elsewhere by then."""
+        self.spawn(work, name).add_done_callback(_look_at)
+
+
+def _look_at(task: "asyncio.Task[Any]") -> None:
+    if not task.cancelled():
+        task.exception()

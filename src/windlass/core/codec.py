@@ -13,30 +13,28 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
+from windlass.core.arrays import numpy_writer
 from windlass.core.envelope import (
     CONTAINERS,
-    MAX_DEPTH,
     SHORT,
     Blob,
-    Oversized,
     Raw,
     Reader,
     Reading,
-    Refused,
     Unknown,
     Weighing,
     Writer,
     Writing,
     digest,
     from_json,
-    name_of,
     to_json,
 )
 from windlass.core.envelope import (
     PLAIN as STANDING,
 )
 from windlass.core.errors import DecodeError, DefinitionError, ValueNotKept, ValueTooLarge, WindlassError
-from windlass.core.kinds import READERS, WRITERS, numpy_writer
+from windlass.core.kinds import READERS, WRITERS
+from windlass.core.refusal import MAX_DEPTH, Oversized, Refused, name_of
 from windlass.core.shapes import family_of, shape_of
 
 __all__ = ["PLAIN", "Blob", "Codec", "Encoded", "Unknown", "digest"]

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple, NoReturn, TypeAlias
 import msgspec
 
 from windlass.core.errors import DecodeError
+from windlass.core.refusal import MAX_DEPTH, Oversized, Refused, TooDeep, step_of
 
 Raw: TypeAlias = Any  # what msgspec writes as JSON by itself and without loss
 Writer: TypeAlias = Callable[[Any, "Writing"], Raw]
@@ -26,7 +27,6 @@ Reader: TypeAlias = Callable[[Raw, "Reading"], Any]
 
 LONG: Final = 64 * 1024  # bytes from which a content stands out of line (D28)
 SHORT: Final = LONG // 4  # a string of fewer characters is below LONG in UTF-8, whatever the characters
-MAX_DEPTH: Final = 200  # containers inside each other; reading takes 3 frames a level and Python allows 1,000
 SLACK: Final = 4  # a walk gives up at this many times the limit; up to there the largest part is named exactly
 BULK: Final = 8  # from this many elements on, one pass in C that looks at all types pays for itself
 
@@ -59,72 +59,25 @@ def wrap(tag: str, content: Raw) -> Raw:
     return {"$": tag, "v": content}
 
 
-class Refused(Exception):
-    """A value met on the walk cannot be written; collects the way up to the whole as it passes.
+def same(text: str, spelled: str) -> None:
+    """Refuse a text that is another spelling of what was read from it.
 
-    Attributes:
-        steps: from the refused value upwards: the step, the container, and what that had used of the room by then.
+    Raises:
+        DecodeError: the two differ.
     """
-
-    def __init__(self, kind: str, *, hint: str | None = None) -> None:
-        super().__init__(kind)
-        self.kind = kind
-        self.hint = hint
-        self.steps: list[tuple[str, object, int]] = []
-
-    def path(self, where: str) -> str:
-        """Spell the way from the whole down to the refused value."""
-        return where + "".join(step for step, _, _ in reversed(self.steps))
+    if text != spelled:
+        raise DecodeError(f"{text!r:.60} is not how {spelled!r:.60} is written")
 
 
-class TooDeep(Refused):
-    """A structure has more levels than are kept, most often because it contains itself."""
+def expect(raw: Raw, kind: type) -> Raw:
+    """Give the raw value back if it is of this kind.
 
-    def __init__(self) -> None:
-        super().__init__(f"a structure of more than {MAX_DEPTH} levels", hint="keep it flat")
-
-    def path(self, where: str) -> str:
-        """Spell the way down to where a container comes back, or the beginning of it."""
-        seen: set[int] = set()
-        for depth, (_, owner, _) in enumerate(reversed(self.steps)):
-            if id(owner) in seen:
-                self.kind = f"a {name_of(type(owner))} that contains itself"
-                return where + "".join(step for step, _, _ in self.steps[: -depth - 1 : -1])
-            seen.add(id(owner))
-        return where + "".join(step for step, _, _ in self.steps[:-6:-1]) + "…"
-
-
-class Oversized(Refused):
-    """A part, or the walk so far, is larger than the whole may be."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__("a value above the limit")
-        self.size = size
-
-    def largest(self, where: str, limit: int) -> tuple[str, int]:
-        """Go down from the whole for as long as a part is above the limit by itself; give its path and size."""
-        steps = self.steps[::-1]
-        sizes = [max(used, self.size) for _, _, used in steps] + [self.size]
-        path, size = where, sizes[0]
-        for (step, _, _), inside in zip(steps, sizes[1:], strict=True):
-            if inside <= limit:
-                break
-            path, size = path + step, inside
-        return path, size
-
-
-def name_of(kind: type) -> str:
-    """Name a type as its author sees it."""
-    return kind.__qualname__.rpartition("<locals>.")[2]
-
-
-def step_of(key: object) -> str:
-    """Spell the step into a dict's entry; a key of the user's own type is never asked for its repr."""
-    kind = type(key)
-    if kind is str:
-        text = str(key)
-        return f".{text}" if text.isidentifier() else f"[{text[:40]!r}]"
-    return f"[{key!r:.40}]" if kind in PLAIN or kind is float else f"[a {name_of(kind)} key]"
+    Raises:
+        DecodeError: it is not.
+    """
+    if type(raw) is not kind:
+        raise DecodeError(f"a {kind.__name__} is expected, not a {type(raw).__name__}")
+    return raw
 
 
 class Writing:
@@ -222,7 +175,8 @@ class Writing:
                         written = list(values)
                     written[index] = raw
         except Refused as refused:
-            refused.steps.append((f"[{index}]", values if owner is None else owner, before - self.room + used))
+            step = "{*}" if isinstance(owner, set | frozenset) else f"[{index}]"
+            refused.steps.append((step, values if owner is None else owner, before - self.room + used))
             raise
         self.depth -= 1
         self.room -= used
@@ -356,7 +310,9 @@ class Reading:
 
     def items(self, raw: list[Raw]) -> list[Any]:
         """Open the envelopes among the elements of a list."""
-        self._enter(raw, list)
+        if type(raw) is not list or self.depth > MAX_DEPTH:
+            self.refuse(raw, "list")
+        self.depth += 1
         for index, value in enumerate(raw):
             if type(value) is dict:
                 raw[index] = self.open(value) if "$" in value else self.fields(value)
@@ -367,7 +323,9 @@ class Reading:
 
     def fields(self, raw: dict[str, Raw]) -> dict[str, Any]:
         """Open the envelopes among the values of a dict; its keys are taken as they are."""
-        self._enter(raw, dict)
+        if type(raw) is not dict or self.depth > MAX_DEPTH:  # one more than `Writing`: it counts no plain container
+            self.refuse(raw, "dict")
+        self.depth += 1
         for name, value in raw.items():
             if type(value) is dict:
                 raw[name] = self.open(value) if "$" in value else self.fields(value)
@@ -378,7 +336,9 @@ class Reading:
 
     def pairs(self, raw: list[Raw]) -> dict[Any, Any]:
         """Read a list of pairs as a dict."""
-        self._enter(raw, list)
+        if type(raw) is not list or self.depth > MAX_DEPTH:
+            self.refuse(raw, "list")
+        self.depth += 1
         values: dict[Any, Any] = {}
         for pair in raw:
             key, value = pair
@@ -392,10 +352,12 @@ class Reading:
         """Open one envelope."""
         tag = raw["$"]
         reader = self.readers.get(tag)
-        if raw.keys() != ENVELOPE or type(tag) is not str:
-            raise DecodeError('an envelope has the keys "$" and "v", and a string as tag')
+        if len(raw) != 2 or "v" not in raw:  # noqa: PLR2004 - the tag and the content
+            raise DecodeError('an envelope has the two keys "$" and "v"')
         if reader is not None:
             return reader(raw["v"], self)
+        if type(tag) is not str:
+            raise DecodeError(f"a tag is a string, not a {type(tag).__name__}")
         if self.lenient:
             return Unknown(tag, self.read(raw["v"]))
         raise DecodeError(f"no type has the tag {tag!r:.80}", hint="declare it with types=[...] or aliases=")
@@ -415,12 +377,11 @@ class Reading:
             raise DecodeError(f"blob {name} is not what was written")
         return content
 
-    def _enter(self, raw: Raw, kind: type) -> None:
-        if type(raw) is not kind:
-            raise DecodeError(f"a {kind.__name__} is expected, not a {type(raw).__name__}")
-        self.depth += 1
-        if self.depth > MAX_DEPTH + 1:  # one more: `Writing` does not count a container of plain elements
+    def refuse(self, raw: Raw, kind: str) -> NoReturn:
+        """Say why this is no container to go into."""
+        if self.depth > MAX_DEPTH:
             raise DecodeError(f"more than {MAX_DEPTH} levels")
+        raise DecodeError(f"a {kind} is expected, not a {type(raw).__name__}")
 
 
 @dataclass(frozen=True, slots=True)

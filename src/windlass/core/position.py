@@ -51,8 +51,8 @@ class Position:
     """The state of a run after some row of its log."""
 
     __slots__ = (
-        "branch", "channels", "ephemeral", "held", "left", "marks", "n", "pending", "row_bytes", "rows", "run", "seq", "settled",
-        "snapshot_bytes", "total", "visits", "waiting",
+        "branch", "channels", "ephemeral", "held", "left", "marks", "n", "pending", "row_bytes", "rows", "run", "seq",
+        "settled", "snapshot_bytes", "total", "visits", "waiting",
     )  # fmt: skip
 
     def __init__(self, run: str, kinds: dict[str, str]) -> None:
@@ -90,12 +90,12 @@ class Position:
         for op in body.ops:
             self._note(op)
         if kind == "writes":
-            for done in body.finished:
-                self.settled[done.address] = done
-                self.pending.pop(done.address, None)
+            for finished in body.finished:
+                self.settled[finished.address] = finished
+                self.pending.pop(finished.address, None)
         elif kind == "step":
-            done = in_order([*self.settled.values(), *body.finished])
-            self._advance(body, done, channels if channels is not None else settle(self, body, done))
+            done = in_order([*self.settled.values(), *body.finished]) if self.settled else list(body.finished)
+            self._advance(body, done, channels if channels is not None else settle(self, body, in_order(done)))
 
     def _advance(self, body: Body, done: list[Finished], changed: dict[str, Channel]) -> None:
         total = self.total

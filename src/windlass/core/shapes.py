@@ -20,9 +20,9 @@ import msgspec
 from msgspec import NODEFAULT
 from msgspec.structs import force_setattr
 
-from windlass.core.envelope import CONTAINERS, Raw, Reading, Refused, Writing, name_of, wrap
+from windlass.core.envelope import Raw, Reading, Writing, expect, wrap
 from windlass.core.errors import DecodeError, DefinitionError
-from windlass.core.kinds import expect
+from windlass.core.refusal import Refused, name_of
 
 Family: TypeAlias = Literal["enum", "dataclass", "struct", "model", "namedtuple", "builtin"]
 Default: TypeAlias = Callable[[], object]
@@ -31,6 +31,7 @@ HEAP_TYPE: Final = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, not
 UNCOUNTED: Final = frozenset({"__orig_class__"})  # what `Box[int](…)` leaves on its instance
 UNDEFINED: Final = "PydanticUndefinedType"
 put: Final = object.__setattr__
+new: Final = object.__new__
 
 
 class Shape(Protocol):
@@ -97,6 +98,8 @@ class EnumShape:
 
     def write(self, value: enum.Enum, _walk: Writing) -> Raw:
         """Write a member."""
+        if value._name_ not in self.members:
+            raise Refused(f"{name_of(self.kind)} without a name", hint="keep its value instead")
         return wrap(self.tag, value._name_)
 
     def read(self, raw: Raw, _walk: Reading) -> enum.Enum:
@@ -189,14 +192,16 @@ class Record:
             missing = next(name for name in self.names if not hasattr(value, name))
             raise Refused(f"{name_of(self.kind)} without its field {missing!r}", hint="set the field") from None
 
+    def fits(self, raw: Raw) -> bool:
+        """Say whether exactly the declared fields are stored."""
+        return type(raw) is dict and tuple(raw) == self.names
+
     def complete(self, raw: Raw, walk: Reading) -> dict[str, Any]:
         """Read the fields; one that was declared since the value was written gets its default.
 
         Raises:
             DecodeError: a stored field is declared no more, or a declared one has neither value nor default.
         """
-        if type(raw) is dict and tuple(raw) == self.names:
-            return raw if CONTAINERS.isdisjoint(map(type, raw.values())) else walk.fields(raw)
         stored = walk.fields(raw)
         gone = stored.keys() - self.known
         if gone:
@@ -227,8 +232,8 @@ class DataclassShape(Record):
 
     def read(self, raw: Raw, walk: Reading) -> object:
         """Read a dataclass."""
-        values = self.complete(raw, walk)
-        made: object = object.__new__(self.kind)
+        values = walk.fields(raw) if self.fits(raw) else self.complete(raw, walk)
+        made: object = new(self.kind)
         if self.bulk:
             put(made, "__dict__", values)
         else:
@@ -252,7 +257,7 @@ class StructShape(Record):
 
     def read(self, raw: Raw, walk: Reading) -> object:
         """Read a struct."""
-        values = self.complete(raw, walk)
+        values = walk.fields(raw) if self.fits(raw) else self.complete(raw, walk)
         made = self.kind(**values)
         if self.changes:
             for name, value in values.items():
@@ -275,7 +280,8 @@ class NamedTupleShape(Record):
 
     def read(self, raw: Raw, walk: Reading) -> object:
         """Read a named tuple."""
-        return tuple.__new__(self.kind, self.complete(raw, walk).values())
+        values = walk.fields(raw) if self.fits(raw) else self.complete(raw, walk)
+        return tuple.__new__(self.kind, values.values())
 
 
 class ModelShape(Record):
@@ -306,7 +312,8 @@ class ModelShape(Record):
         kind: Any = self.kind
         made = kind.__new__(kind)
         extra = expect(walk.read(parts["extra"]), dict) if "extra" in parts else {}
-        put(made, "__dict__", self.complete(parts["fields"], walk))
+        stored = parts["fields"]
+        put(made, "__dict__", walk.fields(stored) if self.fits(stored) else self.complete(stored, walk))
         put(made, "__pydantic_fields_set__", set(walk.items(parts["set"])) if "set" in parts else set(self.names))
         if not kind.__pydantic_root_model__:
             put(made, "__pydantic_extra__", extra if kind.model_config.get("extra") == "allow" else None)

@@ -11,16 +11,17 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import fields, is_dataclass
-from types import MappingProxyType, NoneType, SimpleNamespace, UnionType
-from typing import Annotated, Any, ClassVar, Final, ForwardRef, Literal, NotRequired, Required, TypeVar, Union
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from types import MappingProxyType, NoneType, UnionType
+from typing import Annotated, Any, ClassVar, Final, ForwardRef, Literal, NotRequired, Required, Union
 
 import msgspec
 
-from windlass.core.envelope import step_of
+from windlass.core.annotations import field_types, named, optional_keys, parts_of, tag_of
 from windlass.core.errors import DefinitionError, InputError
-from windlass.core.shapes import family_of
+from windlass.core.refusal import step_of
+from windlass.core.shapes import family_of, native_base
 
 NO_ALIASES: Final[Mapping[str, type]] = MappingProxyType({})
 WRAPPERS: Final = (Annotated, Required, NotRequired, ClassVar, typing.Final)
@@ -75,81 +76,6 @@ def register(found: dict[str, type], tag: str, kind: type) -> None:
         raise DefinitionError(
             "types.duplicate", f"{places} have one tag, {tag!r}", hint="give one of them a __windlass_tag__"
         )
-
-
-def tag_of(kind: type) -> str:
-    """Give the name under which values of a type are stored: its own `__windlass_tag__`, or its qualified name."""
-    declared = vars(kind).get("__windlass_tag__")
-    return declared if isinstance(declared, str) else kind.__qualname__
-
-
-def parts_of(annotation: object) -> Iterator[object]:
-    """Give the annotations that an annotation is made of."""
-    if isinstance(annotation, list | tuple):  # the parameters of a Callable
-        yield from annotation
-    elif isinstance(annotation, TypeVar):
-        yield annotation.__bound__
-        yield from annotation.__constraints__
-    elif typing.get_origin(annotation) is Literal:
-        yield from (type(value) for value in typing.get_args(annotation) if isinstance(value, enum.Enum))
-    elif typing.get_origin(annotation) is not None:
-        yield typing.get_origin(annotation)
-        yield from typing.get_args(annotation)[: 1 if typing.get_origin(annotation) is Annotated else None]
-    elif isinstance(annotation, type):
-        yield from field_types(annotation).values()
-    else:
-        yield named(annotation)
-
-
-def named(annotation: object) -> object:
-    """Give what a `NewType` or a `type` statement stands for; None for anything else."""
-    if isinstance(annotation, typing.NewType):
-        return annotation.__supertype__
-    return getattr(annotation, "__value__", None) if type(annotation).__name__ == "TypeAliasType" else None
-
-
-def field_types(kind: type) -> dict[str, object]:
-    """Give the names and annotations of a record's fields, in their order; nothing for any other type."""
-    if typing.is_typeddict(kind):
-        return hints_of(kind)
-    family = family_of(kind)
-    if family == "model":
-        return {name: field.annotation for name, field in kind.model_fields.items()}  # type: ignore[attr-defined]
-    if family == "dataclass":
-        names = [field.name for field in fields(kind)]
-    elif family in {"struct", "namedtuple"}:
-        names = list(kind.__struct_fields__ if family == "struct" else kind._fields)  # type: ignore[attr-defined]
-    else:
-        return {}
-    hints = hints_of(kind)
-    return {name: hints.get(name, Any) for name in names}
-
-
-def hints_of(kind: type) -> dict[str, object]:
-    """Resolve the annotations of a class; one that names something unknown stays as its text."""
-    local = {kind.__name__: kind}
-    try:
-        return typing.get_type_hints(kind, localns=local, include_extras=True)
-    except Exception:  # noqa: BLE001 - evaluating a stranger's text may raise anything; each is tried by itself below
-        resolved: dict[str, object] = {}
-    for base in reversed(kind.__mro__):
-        space = vars(sys.modules[base.__module__]) if base.__module__ in sys.modules else {}
-        for name, hint in own_annotations(base).items():
-            holder = SimpleNamespace(__annotations__={name: hint})
-            try:
-                resolved |= typing.get_type_hints(holder, globalns=space, localns=local, include_extras=True)
-            except Exception:  # noqa: BLE001 - as above
-                resolved[name] = hint
-    return resolved
-
-
-def own_annotations(kind: type) -> dict[str, object]:
-    """Give a class's own annotations without resolving them."""
-    if sys.version_info >= (3, 14):
-        import annotationlib
-
-        return dict(annotationlib.get_annotations(kind, format=annotationlib.Format.FORWARDREF))
-    return dict(inspect.get_annotations(kind))
 
 
 # How it is spelled
@@ -215,14 +141,6 @@ def spelled_type(kind: type, around: tuple[object, ...]) -> str:
     return f"{name}{{{','.join(texts)}}}" if texts else name
 
 
-def optional_keys(kind: Any) -> frozenset[str]:
-    """Find the keys that a typed dict need not have; the class itself errs where its annotations are text."""
-    hints = hints_of(kind)
-    given = {name for name, hint in hints.items() if typing.get_origin(hint) is NotRequired}
-    needed = {name for name, hint in hints.items() if typing.get_origin(hint) is Required}
-    return frozenset((kind.__optional_keys__ | given) - needed)
-
-
 # Whether a value has it
 
 
@@ -242,29 +160,40 @@ def convert(value: object, annotation: object, where: str) -> Any:
         return value
     try:
         return msgspec.convert(value, annotation, strict=True, str_keys=True, dec_hook=foreign)
-    except (msgspec.ValidationError, TypeError) as error:
+    except (msgspec.ValidationError, TypeError, NameError) as error:
         return convert_parts(value, annotation, where, error)
     except RecursionError:
         raise InputError(where, "too deep, or contains itself") from None
 
 
-def foreign(kind: type, value: Any) -> object:
+def foreign(kind: Any, value: Any) -> object:
     """Make a value of a type that msgspec does not know.
 
     Raises:
         ValueError: the value does not fit.
     """
-    if isinstance(value, kind):
+    kind = typing.get_origin(kind) or kind
+    if is_instance(value, kind):
         return value
-    pydantic: Any = sys.modules.get("pydantic")
-    if pydantic is None or not issubclass(kind, pydantic.BaseModel):
+    family = family_of(kind)
+    if family == "builtin" and type(value) is native_base(kind):
+        return kind(value)
+    if family != "model":
         raise ValueError(f"expected `{kind.__qualname__}`, got `{type(value).__qualname__}`")
     try:
-        return kind.model_validate(value)  # type: ignore[attr-defined]
-    except pydantic.ValidationError as error:
+        return kind.model_validate(value)
+    except sys.modules["pydantic"].ValidationError as error:
         first = error.errors()[0]
         path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])
         raise ValueError(f"{first['msg']} - at `${path}`") from None
+
+
+def is_instance(value: object, kind: type) -> bool:
+    """Say whether the value has the type; a protocol that cannot be asked is taken to be met."""
+    try:
+        return isinstance(value, kind)
+    except TypeError:
+        return True
 
 
 def convert_parts(value: Any, annotation: Any, where: str, error: Exception) -> object:
@@ -282,7 +211,7 @@ def convert_parts(value: Any, annotation: Any, where: str, error: Exception) -> 
         return convert_union(value, annotation, where)
     if origin in ELEMENTS and isinstance(value, Iterable) and not isinstance(value, str | bytes):
         return convert_elements(value, origin, arguments, where, error)
-    kind = origin if origin is not None else annotation
+    kind = origin if origin is not None and isinstance(error, TypeError) else annotation
     if isinstance(kind, type):
         return convert_record(value, kind, where, error)
     if isinstance(error, msgspec.ValidationError):
@@ -335,24 +264,35 @@ def convert_key(key: object, annotation: object, where: str) -> object:
 
 def convert_record(value: Any, kind: type, where: str, error: Exception) -> object:
     """Take an instance as it is, and make one from a dict where msgspec does not know a field's type."""
-    with contextlib.suppress(TypeError):  # a protocol or a typed dict has no instances
-        if isinstance(value, kind):
-            return value
-    hints = field_types(kind)
-    if isinstance(value, Mapping) and (is_dataclass(kind) or typing.is_typeddict(kind)):
-        return build(value, kind, hints, where)
-    if isinstance(error, TypeError) and not hints:
+    typed_dict = typing.is_typeddict(kind)
+    record = typed_dict or family_of(kind) is not None
+    if not typed_dict and (record or isinstance(error, TypeError)) and is_instance(value, kind):
+        return value
+    if isinstance(value, Mapping) and (typed_dict or is_dataclass(kind)):
+        return build(value, kind, where)
+    if isinstance(error, TypeError):
         raise InputError(where, f"expected `{kind.__qualname__}`, got `{type(value).__qualname__}`")
     raise said_by_msgspec(error, where)
 
 
-def build(value: Mapping[str, Any], kind: Any, hints: dict[str, object], where: str) -> object:
+def build(value: Mapping[str, Any], kind: Any, where: str) -> object:
     """Make a dataclass or a typed dict from a dict, field by field."""
-    parts = {name: convert(value[name], hint, f"{where}.{name}") for name, hint in hints.items() if name in value}
+    hints = field_types(kind)
     if typing.is_typeddict(kind):
-        missing = hints.keys() - parts.keys() - optional_keys(kind)
-        if missing:
-            raise InputError(where, f"the key {min(missing)!r} is missing")
+        given = set(hints)
+        needed = given - optional_keys(kind)
+    else:
+        given = {field.name for field in fields(kind) if field.init}
+        needed = {
+            field.name for field in fields(kind) if field.init and field.default is field.default_factory is MISSING
+        }
+    missing = [name for name in hints if name in needed and name not in value]
+    if missing:
+        raise InputError(where, f"object missing required field `{missing[0]}`")
+    parts = {
+        name: convert(value[name], hints[name], f"{where}.{name}") for name in hints if name in given and name in value
+    }
+    if typing.is_typeddict(kind):
         return parts
     try:
         return kind(**parts)
@@ -377,11 +317,11 @@ def json_schema(annotation: object) -> dict[str, Any]:
         return {}
     pydantic: Any = sys.modules.get("pydantic")
     if pydantic is not None and any(issubclass(kind, pydantic.BaseModel) for kind in collect([annotation]).values()):
-        schema: dict[str, Any] = pydantic.TypeAdapter(annotation).json_schema()
-        return schema
+        with contextlib.suppress(pydantic.errors.PydanticUserError):  # there is a struct in it, too
+            return dict(pydantic.TypeAdapter(annotation).json_schema())
     try:
         return msgspec.json.schema(annotation, schema_hook=anything)
-    except TypeError:  # a union of two records, which msgspec does not know
+    except (TypeError, NameError):  # a union of two records, which msgspec does not know, or a name nobody knows
         return union_schema(annotation)
 
 

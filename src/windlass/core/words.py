@@ -124,7 +124,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """What a `verify` function returns when the outside world shows that the effect took place; else it returns None."""
+    """What a `verify` function returns when the outside world shows that the effect took place; else None."""
 
     value: Any = None
 

@@ -3,15 +3,15 @@
 from typing import Any
 
 import msgspec
-from msgspec import Raw
 
 from windlass.core import records as r
 from windlass.core.errors import WindlassError
 from windlass.core.states import FAILED, PAUSED, RUNNING
 from windlass.core.types import convert
+from windlass.engine.activation import Activation, Outcome
 from windlass.engine.drive import Drive
 from windlass.engine.effects import answered
-from windlass.engine.execute import Activation, Outcome, keep_writes
+from windlass.engine.execute import keep_writes
 from windlass.engine.reconcile import edit
 
 
@@ -73,7 +73,9 @@ async def _answer(drive: Drive, command: r.Command) -> bool:
 
 def _take_output(drive: Drive, address: str, value: bytes) -> None:
     """Take a person's answer as the output of an activation that was escalated."""
-    activation = Activation(drive.services, drive.blueprint, drive.journal, drive.ledger, drive.position.waiting[address])
+    activation = Activation(
+        drive.services, drive.blueprint, drive.journal, drive.ledger, drive.position.waiting[address]
+    )
     node = activation.node
     try:
         shape = node.returns if node.output is not None else dict

@@ -17,8 +17,8 @@ from windlass.core import records as r
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import ContextClosed, InputError
 from windlass.core.types import convert, json_schema
+from windlass.engine.activation import Activation
 from windlass.engine.effects import OnDoubt, effect_key, perform
-from windlass.engine.execute import Activation
 from windlass.engine.functions import result_codec, run_function
 from windlass.engine.questions import ask
 

@@ -4,7 +4,6 @@ A verb posts a command, which the run's owner takes at its next turn; on a run w
 takes the command itself. A drive belongs to one Runtime; what parks for a timer is woken again while it is open.
 """
 
-import asyncio
 from hashlib import sha256
 from typing import Any
 
@@ -12,22 +11,19 @@ import msgspec
 from msgspec import Raw
 
 from windlass.core import records as r
-from windlass.core.blueprint import Blueprint, Definition, differences
+from windlass.core.blueprint import EVERY_STEP, Blueprint, Definition
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import (
-    DefinitionChanged,
-    DefinitionError,
-    DefinitionUnknown,
     InputError,
     QuestionUnknown,
     RunExists,
     RunOwned,
-    RunState,
 )
-from windlass.core.position import Position, load
-from windlass.core.states import ENDED, FAILED, PAUSED, UNFINISHED, WAITING, Status, move
+from windlass.core.position import Position
+from windlass.core.states import ENDED, FAILED, PAUSED, UNFINISHED, Status, move
 from windlass.core.types import convert
 from windlass.engine import reads, tree
+from windlass.engine.drives import Drives
 from windlass.engine.effects import Ledger
 from windlass.engine.journal import Journal
 from windlass.engine.loop import RunLoop
@@ -47,47 +43,12 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Control:
-    """Starts and steers the runs of one Runtime."""
+    """The verbs of one Runtime."""
 
-    def __init__(self, services: Services, definitions: list[Definition]) -> None:
+    def __init__(self, services: Services, drives: Drives) -> None:
         self.services = services
         self.store = services.store
-        self.blueprints: dict[str, Blueprint] = {}
-        self.loops: dict[str, RunLoop] = {}
-        self.drives: dict[str, asyncio.Task[Status]] = {}
-        self.timers: dict[str, asyncio.TimerHandle] = {}
-        self.broken: dict[str, BaseException] = {}  # why a drive here ended before its run settled
-        self.closing = False
-        for definition in definitions:
-            self.learn(definition)
-
-    def learn(self, definition: Definition) -> Blueprint:
-        """Compile a definition and know it from now on by its name."""
-        blueprint = definition.compile()
-        known = self.blueprints.setdefault(blueprint.name, blueprint)
-        if known.fingerprint != blueprint.fingerprint:
-            raise DefinitionError("definition.duplicate", f"two different definitions are named {blueprint.name!r}")
-        self.blueprints[blueprint.name] = blueprint
-        return blueprint
-
-    def blueprint(self, record: r.RunRecord) -> Blueprint:
-        """Return the definition of a run, if its structure is the one that the run was started with.
-
-        Raises:
-            DefinitionUnknown, DefinitionChanged: it is not known, or not the same.
-        """
-        blueprint = self.blueprints.get(record.definition)
-        if blueprint is None:
-            hint = f"windlass runs resume {record.id} {record.source}" if record.source else None
-            raise DefinitionUnknown(f"run {record.id} is of {record.definition!r}, which is not known here", hint=hint)
-        if blueprint.fingerprint != record.fingerprint:
-            changed = differences(msgspec.json.decode(record.structure), blueprint.structure)
-            said = "; ".join(changed[:5])
-            raise DefinitionChanged(
-                f"run {record.id} was started with {record.definition} {record.fingerprint}, "
-                f"and the definition here is {blueprint.fingerprint}: {said}"
-            )
-        return blueprint
+        self.drives = drives
 
     async def start(self, definition: Definition, input: Any, id: str | None, options: Options) -> str:
         """Make a run and drive it in the background; with an id that exists, attach to it (D4).
@@ -97,7 +58,7 @@ class Control:
             RunExists: the id belongs to another definition or input.
             ValueNotKept, ValueTooLarge: the input cannot be kept; nothing was written.
         """
-        blueprint = self.learn(definition)
+        blueprint = self.drives.learn(definition)
         run = id or f"{blueprint.name}-{self.services.seams.ids()[:8]}"
         writes = input_writes(blueprint, input)
         kept = {name: blueprint.codec.encode(value, name).data.decode() for name, value in writes.items()}
@@ -118,7 +79,7 @@ class Control:
             return await self._attach(found[0], blueprint, digest)
         crashpoint("run.create.after")
         record = msgspec.structs.replace(record, epoch=1, head=first.head)
-        self._begin(RunLoop(self.services, blueprint, record, position, Ledger(run, [], "adopt"), journal.blobs))
+        self.drives.begin(RunLoop(self.services, blueprint, record, position, Ledger(run, [], "adopt"), journal.blobs))
         return run
 
     def _record(self, run: str, blueprint: Blueprint, digest: str, options: Options) -> r.RunRecord:
@@ -137,96 +98,13 @@ class Control:
         if record.definition != blueprint.name or record.input_digest != digest:
             what = "another input" if record.definition == blueprint.name else f"definition {record.definition!r}"
             raise RunExists(f"run {record.id} was started with {what}")
-        if not self.is_driving(record.id) and record.head.status in UNFINISHED:
-            self.blueprint(record)
+        if not self.drives.is_driving(record.id) and record.head.status in UNFINISHED:
+            self.drives.blueprint(record)
             try:
-                await self.drive(record.id)
+                await self.drives.drive(record.id)
             except RunOwned:
                 return record.id  # somebody drives it: follow
         return record.id
-
-    async def drive(self, run: str) -> None:
-        """Claim a run and drive it in the background.
-
-        Raises:
-            RunUnknown, RunOwned, DefinitionUnknown, DefinitionChanged: it cannot be claimed, or not be driven.
-        """
-        while (drive := self.drives.get(run)) is not None:
-            if self.is_driving(run):
-                return
-            await asyncio.wait([drive])
-            await asyncio.sleep(0)  # its callback has to run
-        blueprint = self.blueprint(await reads.get(self.store, run))
-        record = await self.store.claim(run, self.services.owner)
-        try:
-            loaded = await self.store.load(run)
-            position = load(loaded)
-            blobs = await reads.with_blobs(self.store, position)
-            ledger = await self._ledger(record)
-        except BaseException:
-            await self.store.release(run, record.epoch)
-            raise
-        self._begin(RunLoop(self.services, blueprint, record, position, ledger, blobs))
-
-    def is_driving(self, run: str) -> bool:
-        """Say whether a drive here will still look at commands."""
-        return run in self.drives and not self.loops[run].over
-
-    async def _ledger(self, record: r.RunRecord) -> Ledger:
-        """Load the effects of other branches, where there can be any."""
-        tree_id = record.parent.tree if record.parent else record.id
-        if not record.head.branch and record.parent is None:
-            return Ledger(tree_id, [], "adopt")
-        adopt = record.parent.effects if record.parent else "adopt"
-        return Ledger(tree_id, await self.store.find(r.Effects(tree=tree_id)), adopt)
-
-    def _begin(self, loop: RunLoop) -> None:
-        timer = self.timers.pop(loop.run, None)
-        if timer is not None:
-            timer.cancel()
-        self.broken.pop(loop.run, None)
-        self.loops[loop.run] = loop
-        task = self.services.seams.spawn(self._drive(loop), f"run {loop.run}")
-        self.drives[loop.run] = task
-        task.add_done_callback(lambda ended: self._ended(loop, ended))
-
-    async def _drive(self, loop: RunLoop) -> Status:
-        try:
-            return await loop.drive()
-        except BaseException:
-            if loop.journal.broken is None:
-                await self.store.release(loop.run, loop.journal.record.epoch)
-            raise
-
-    def _ended(self, loop: RunLoop, task: "asyncio.Task[Status]") -> None:
-        run = loop.run
-        if self.drives.get(run) is task:
-            del self.drives[run], self.loops[run]
-        if task.cancelled() or self.closing:
-            return
-        error = task.exception()
-        if error is not None:
-            self.broken[run] = error
-        self.services.notifier.wake(run)
-        if error is not None:
-            return
-        head = loop.journal.head
-        goes_on = head.status is Status.RUNNING  # a rollback that goes on
-        if goes_on or loop.news:
-            self.services.seams.spawn(self._again(run), f"again {run}")
-        elif head.status is WAITING and head.due_at is not None:
-            left = max(0.0, head.due_at - self.services.seams.clock.now())
-            loop_now = asyncio.get_running_loop()
-            self.timers[run] = loop_now.call_later(
-                left, lambda: self.services.seams.spawn(self._again(run), f"timer {run}")
-            )
-
-    async def _again(self, run: str) -> None:
-        """Drive a run again that has work; somebody else may have been faster."""
-        try:
-            await self.drive(run)
-        except (RunOwned, RunState):
-            return
 
     async def post(self, run: str, verb: str, by: str = "", **arguments: Any) -> None:
         """Post a command, let the owner know, and take it here if there is no owner."""
@@ -237,7 +115,7 @@ class Control:
         crashpoint("command.post")
         await self.store.post(command)
         self.services.notifier.wake("!" + run)
-        if self.is_driving(run):
+        if self.drives.is_driving(run):
             return
         record = await reads.get(self.store, run)
         if verb in ("pause", "cancel") and record.head.status not in ENDED - {FAILED}:
@@ -245,8 +123,8 @@ class Control:
                 await self._settle_idle(run, verb)
             except RunOwned:
                 return
-        elif record.definition in self.blueprints:
-            await self._again(run)
+        elif record.definition in self.drives.blueprints:
+            await self.drives.again(run)
 
     async def _settle_idle(self, run: str, verb: str) -> None:
         """Pause or cancel a run that nobody drives: no code runs, so no definition is needed."""
@@ -280,16 +158,15 @@ class Control:
         record = await reads.get(self.store, run)
         move(run, record.head.status, verb)
         if verb == "rollback":
-            known = self.blueprints.get(record.definition)
-            checkpoints = known.checkpoints if known is not None else reads.EVERY_STEP
+            known = self.drives.blueprints.get(record.definition)
+            checkpoints = known.checkpoints if known is not None else EVERY_STEP
             await tree.target_position(self.store, record, known, _target(arguments["to"]), checkpoints)
         if verb in ("rollback", "resume") and record.owner is None:
-            self.blueprint(record)
+            self.drives.blueprint(record)
         with Ear(self.services.notifier, run) as ear:
             await self.post(run, verb, by, **arguments)
             while not await self._is_taken(run, verb):
-                if run not in self.drives and run in self.broken:
-                    raise self.broken[run]
+                self.drives.check(run)
                 await ear.changed()
 
     async def _is_taken(self, run: str, verb: str) -> bool:
@@ -307,15 +184,15 @@ class Control:
         """
         record = await reads.get(self.store, run)
         move(run, record.head.status, "resume")
-        blueprint = self.blueprint(record)
+        blueprint = self.drives.blueprint(record)
         for name, value in (edits or {}).items():
             if name not in blueprint.channels or name.startswith("join:"):
                 raise_unknown(blueprint, name)
             convert(value, blueprint.channels[name].type, f"edits.{name}")
-        if self.is_driving(run) and not edits:
+        if self.drives.is_driving(run) and not edits:
             return
         if record.head.status in UNFINISHED and not edits:
-            await self.drive(run)
+            await self.drives.drive(run)
         else:
             await self._post_and_drive(run, edits, by)
 
@@ -327,7 +204,7 @@ class Control:
         )
         await self.store.post(command)
         self.services.notifier.wake("!" + run)
-        await self.drive(run)
+        await self.drives.drive(run)
 
     async def answer(self, question: str, value: Any, by: str) -> None:
         """Give an open question its answer; the first answer wins, and the same one again is fine.
@@ -354,10 +231,10 @@ class Control:
             RunUnknown, CheckpointUnknown, RunExists, InputError: see the verbs' own words.
         """
         record = await reads.get(self.store, run)
-        blueprint = self.blueprints.get(record.definition)
+        blueprint = self.drives.blueprints.get(record.definition)
         if blueprint is not None:
-            self.blueprint(record)
-        checkpoints = blueprint.checkpoints if blueprint is not None else reads.EVERY_STEP
+            self.drives.blueprint(record)
+        checkpoints = blueprint.checkpoints if blueprint is not None else EVERY_STEP
         target = at if at is not None else record.head.n
         position = await tree.target_position(self.store, record, blueprint, target, checkpoints)
         n, branch = position.n, position.branch
@@ -382,41 +259,8 @@ class Control:
         if edits:
             await self._post_and_drive(name, edits, "")
         elif blueprint is not None:
-            await self.drive(name)
+            await self.drives.drive(name)
         return name
-
-    async def settled(self, run: str, *, timers: bool) -> r.RunRecord:
-        """Wait until a run has ended, is paused, or waits for people; with `timers`, or for a timer.
-
-        Raises:
-            StoreError: this process's own drive failed.
-        """
-        with Ear(self.services.notifier, run) as ear:
-            while True:
-                drive = self.drives.get(run)
-                record = await reads.get(self.store, run)
-                if drive is None and self.is_settled(record, timers=timers):
-                    return record
-                if drive is None and run in self.broken:
-                    raise self.broken[run]
-                await ear.changed()
-
-    def is_settled(self, record: r.RunRecord, *, timers: bool) -> bool:
-        """Say whether nothing goes on by itself any more."""
-        head = record.head
-        if head.status is WAITING:
-            return timers or head.due_at is None
-        return head.status in ENDED or head.status is PAUSED
-
-    async def close(self) -> None:
-        """Let go of every run: what runs is interrupted, and goes on when it is next claimed."""
-        self.closing = True
-        for timer in self.timers.values():
-            timer.cancel()
-        drives = tuple(self.drives.values())
-        for drive in drives:
-            drive.cancel()
-        await asyncio.gather(*drives, return_exceptions=True)
 
 
 def raise_unknown(blueprint: Blueprint, name: str) -> None:
@@ -430,7 +274,8 @@ def raise_unknown(blueprint: Blueprint, name: str) -> None:
 
 
 def _target(to: Any) -> tree.Target:
-    return tuple(to) if isinstance(to, list) else to  # type: ignore[return-value] -- JSON has no tuples
+    target: tree.Target = tuple(to) if isinstance(to, list) else to  # JSON has no tuples
+    return target
 
 
 def input_writes(blueprint: Blueprint, given: Any) -> dict[str, Any]:

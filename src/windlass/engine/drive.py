@@ -11,8 +11,8 @@ from windlass.core import records as r
 from windlass.core.blueprint import Blueprint
 from windlass.core.position import Position
 from windlass.core.states import UNFINISHED, Status
+from windlass.engine.activation import NOTHING, Activation, Outcome
 from windlass.engine.effects import Ledger
-from windlass.engine.execute import Activation, Outcome
 from windlass.engine.itemlog import ItemLog
 from windlass.engine.journal import Journal
 from windlass.engine.services import Services
@@ -30,14 +30,12 @@ class Drive:
         self.position = position
         self.ledger = ledger
         self.clock = services.seams.clock
-        self.journal = Journal(
-            services.store, services.seams, record, position, self._told, blobs, blueprint.codec
-        )
+        self.journal = Journal(services.store, services.seams, record, position, self._told, blobs, blueprint.codec)
         self.items = ItemLog(self.journal, self.wake)
         self.has_streams = any(node.streams_to for node in blueprint.nodes.values())
         self.ready: deque[str] = deque()
         self.held: dict[str, deque[str]] = {}  # by node: ready, but at the node's concurrency
-        self.resting: dict[str, str] = {}  # address → why it does not run: "retry" is due at a time, or it "waits"
+        self.resting: dict[str, str] = {}  # address → why: a "retry" has its time, it "waits", or "starves"
         self.running: dict[str, Activation] = {}
         self.done: list[Outcome] = []
         self.known: dict[str, Any] = {}  # decoded writes of what finished in this process, by address
@@ -80,3 +78,30 @@ class Drive:
         self.journal.say(kind, address, **details)
         self.over = True
         await self.journal.write("record", status=status, release=True)
+
+    def next_due(self) -> float | None:
+        """Return when the next retry or timer of an activation that does not run is due."""
+        return min((due for _, due in self._dues()), default=None)
+
+    def _dues(self) -> list[tuple[str, float]]:
+        """List what rests for a time: retries, and sleeps that nobody has acted on."""
+        dues: list[tuple[str, float]] = []
+        for address, why in self.resting.items():
+            pending = self.position.pending.get(address, NOTHING)
+            if pending.is_failed:
+                continue
+            if why == "retry":
+                dues.append((address, pending.due_at or 0.0))
+            else:
+                dues += [(address, due) for due in pending.timers.values() if due not in pending.fired]
+        return dues
+
+    def push_due(self) -> None:
+        """Make ready what has come due."""
+        now = self.clock.now()
+        for address, due in self._dues():
+            if due <= now:
+                if self.resting[address] == "waits":
+                    self.position.pending[address].fired.add(due)
+                    self.journal.say("timer.fired", address, due_at=due)
+                self.ready.append(address)

@@ -19,7 +19,7 @@ from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import DefinitionError, EffectDiverged
 from windlass.core.position import Pending
 from windlass.core.words import EffectNotDone, Happened
-from windlass.engine.execute import Activation
+from windlass.engine.activation import Activation
 from windlass.engine.functions import run_function
 from windlass.engine.questions import ask
 

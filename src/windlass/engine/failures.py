@@ -12,8 +12,9 @@ from windlass.core import records as r
 from windlass.core.errors import TaskError, ValidationFailed, WindlassError
 from windlass.core.types import json_schema
 from windlass.core.words import Failed, RecoveryAction
+from windlass.engine.activation import Activation, Outcome
 from windlass.engine.drive import Drive
-from windlass.engine.execute import Activation, Outcome, keep_writes
+from windlass.engine.execute import keep_writes
 from windlass.engine.questions import question
 from windlass.policies.retry import next_wait
 
@@ -55,9 +56,7 @@ def _next(drive: Drive, activation: Activation, error: BaseException) -> Recover
     attempts = activation.attempt
     if node.retry is not None and not final and attempts < MOST_ATTEMPTS:
         asked_for = getattr(error, "retry_after", None)
-        wait = next_wait(
-            node.retry, attempts, error, dice=seams.dice(), asked_for=asked_for, ceiling=MOST_WAIT_SECONDS
-        )
+        wait = next_wait(node.retry, attempts, error, dice=seams.dice(), asked_for=asked_for, ceiling=MOST_WAIT_SECONDS)
         if wait is not None:
             return RecoveryAction("retry", wait)
     if node.recover is None:
@@ -76,9 +75,7 @@ def _next(drive: Drive, activation: Activation, error: BaseException) -> Recover
     return action
 
 
-def _instead(
-    drive: Drive, activation: Activation, failure: r.Failure, action: RecoveryAction
-) -> r.Finished | None:
+def _instead(drive: Drive, activation: Activation, failure: r.Failure, action: RecoveryAction) -> r.Finished | None:
     address, node = activation.address, activation.node
     if action.kind in ("fallback", "skip"):
         value = action.value

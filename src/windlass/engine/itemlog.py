@@ -17,7 +17,7 @@ from windlass.core import records as r
 from windlass.core.crashpoint import crashpoint
 from windlass.core.events import Event
 from windlass.core.position import parse
-from windlass.engine.execute import Activation
+from windlass.engine.activation import Activation
 from windlass.engine.journal import Journal
 
 FLUSH_SECONDS, FLUSH_BYTES = 0.25, 64 * 1024  # progress waits so long for a commit to ride on, or until it is so much
@@ -105,7 +105,7 @@ class ItemLog:
     def _flush_now(self) -> None:
         items = self.take()
         if items:
-            self.journal.seams.spawn(self._append(items), f"items {self.journal.record.id}")
+            self.journal.seams.background(self._append(items), f"items {self.journal.record.id}")
 
     async def _append(self, items: list[r.Item]) -> None:
         try:
@@ -206,7 +206,8 @@ class ItemLog:
         """Wait until everything that the consumer was handed can no longer fall away."""
         for lane in self.lanes.values():
             while not all(
-                (item.address, item.attempt) in lane.firm for item in lane.items[: lane.handed.get(activation.address, 0)]
+                (item.address, item.attempt) in lane.firm
+                for item in lane.items[: lane.handed.get(activation.address, 0)]
             ):
                 await self._next(activation)
 

@@ -35,6 +35,7 @@ from windlass.core.records import (
     Said,
     Write,
 )
+from windlass.core.states import Status
 from windlass.engine.reconcile import Step
 from windlass.stores.base import Store, row_digest
 
@@ -114,11 +115,11 @@ class Journal:
 
     def _start_flush(self, waiter: "asyncio.Future[None]") -> None:
         if self._flush is waiter:  # nobody's write has taken the ops along in the meantime
-            self.seams.spawn(self.write("record"), f"record {self.record.id}")
+            self.seams.background(self.write("record"), f"record {self.record.id}")
 
     async def write(
         self, kind: r.RowKind, *, step: Step | None = None, finished: tuple[r.Finished, ...] = (),
-        dropped: tuple[str, ...] = (), status: r.Status | None = None, due_at: float | None = None,
+        dropped: tuple[str, ...] = (), status: Status | None = None, due_at: float | None = None,
         release: bool = False,
     ) -> None:  # fmt: skip
         """Write a row with everything that was put aside for it, and fold it.
@@ -150,7 +151,7 @@ class Journal:
 
     def compose(
         self, kind: r.RowKind, step: Step | None, finished: tuple[r.Finished, ...], dropped: tuple[str, ...],
-        status: r.Status, due_at: float | None, release: bool,
+        status: Status, due_at: float | None, release: bool,
     ) -> Write:  # fmt: skip
         """Make the next row with everything put aside for it, and fold it into the position."""
         position = self.position
@@ -219,10 +220,8 @@ class Journal:
         elif self.record.durability == "async":
             if self._sending is None:
                 self._sending = self.seams.spawn(self._send_behind(), f"journal {self.record.id}")
-            while len(self._behind) > MOST_BEHIND or self._behind_bytes > MOST_BYTES_BEHIND:
+            if len(self._behind) > MOST_BEHIND or self._behind_bytes > MOST_BYTES_BEHIND:
                 await asyncio.shield(self._sending)
-                if self._behind and self._sending is None:
-                    self._sending = self.seams.spawn(self._send_behind(), f"journal {self.record.id}")
 
     async def drain(self) -> None:
         """Make everything submitted so far durable.

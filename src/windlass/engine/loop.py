@@ -12,12 +12,13 @@ from collections import deque
 from windlass.core import records as r
 from windlass.core.errors import StepLimitReached, WindlassError
 from windlass.core.position import Pending
-from windlass.core.states import CANCELLED, COMPLETED, ENDED, FAILED, PAUSED, RUNNING, WAITING, Status
+from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, RUNNING, WAITING, Status
 from windlass.engine import failures
+from windlass.engine.activation import NOTHING, Activation, Outcome, arm
 from windlass.engine.commands import hurry, take
 from windlass.engine.drive import Drive
 from windlass.engine.effects import DOUBT_SCHEMA, doubt_key, doubt_prompt
-from windlass.engine.execute import NOTHING, Activation, Outcome, arm, attempt
+from windlass.engine.execute import attempt
 from windlass.engine.questions import question
 from windlass.engine.reconcile import reconcile
 from windlass.engine.tree import roll_back
@@ -55,7 +56,7 @@ class RunLoop(Drive):
         """Note that a command may be waiting; one that cannot wait stops what runs in the drive's own task."""
         super().hear()
         if self.direct is not None:
-            self.services.seams.spawn(hurry(self), f"hurry {self.run}")
+            self.services.seams.background(hurry(self), f"hurry {self.run}")
 
     async def _turn(self) -> None:
         if self.news:
@@ -77,12 +78,12 @@ class RunLoop(Drive):
             await self._settle(outcomes)
         elif not self.running:
             await self._rest()
-        elif all(activation.starved for activation in self.running.values()):
-            for activation in self.running.values():
-                activation.stop("waiting")
-            await self._wait(None)
         else:
-            await self._wait(self._next_due())
+            due = self.next_due()
+            is_soon = due is not None and due - self.clock.now() <= SOON_SECONDS
+            if not is_soon and all(activation.starved for activation in self.running.values()):
+                self.stop_all("waiting")
+            await self._wait(due)
 
     async def _enter(self) -> None:
         """Take the run over: count crashes, put effects in doubt to a person, make what may run ready."""
@@ -102,8 +103,8 @@ class RunLoop(Drive):
         asked = [op for address, pending in position.pending.items() for op in self._doubts(address, pending)]
         self.journal.note(*asked)
         for address, pending in position.pending.items():
-            if address in position.waiting and pending.is_failed:
-                self.failure = self.failure or (address, pending.failure)  # type: ignore[arg-type] -- is_failed
+            if address in position.waiting and pending.failure is not None and pending.is_failed:
+                self.failure = self.failure or (address, pending.failure)
         for address in position.waiting:
             if address in position.settled:
                 continue
@@ -152,6 +153,8 @@ class RunLoop(Drive):
                 self.held.setdefault(node.id, deque()).append(address)
                 continue
             self.running[address] = activation
+            if node.streams_to:
+                self.ready.extend(reader for reader, why in self.resting.items() if why == "starves")
             plain = node.mode == "async" and node.timeout is None and node.idle_timeout is None
             if plain and len(self.running) == 1 and not self.ready and not self.has_streams:
                 activation.task = asyncio.current_task()
@@ -192,7 +195,7 @@ class RunLoop(Drive):
                 self.ready.append(held.popleft())
             done = outcome.finished or failures.decide(self, outcome)
             if done is None and outcome.stopped == "waiting":
-                self.resting[activation.address] = "waits"
+                self.resting[activation.address] = "starves" if activation.starved else "waits"
             if done is None:
                 continue
             finished.append(done)
@@ -241,8 +244,8 @@ class RunLoop(Drive):
             self.over = True
             await journal.write("step", step=step, status=COMPLETED, release=True)
         elif limit is not None and position.n >= limit and step.planned:
-            error = StepLimitReached(f"{self.run} took {limit} steps", hint=None)
-            journal.say("run.failed", failure=failures.plain(failures.describe(error)))
+            reached = StepLimitReached(f"{self.run} took {limit} steps")
+            journal.say("run.failed", failure=failures.plain(failures.describe(reached)))
             self.over = True
             await journal.write("step", step=step, status=FAILED, release=True)
         else:
@@ -271,7 +274,7 @@ class RunLoop(Drive):
             await self._park()
 
     async def _park(self) -> None:
-        due = self._next_due()
+        due = self.next_due()
         now = self.clock.now()
         if due is not None and due - now <= SOON_SECONDS:
             await self._wait(due)
@@ -295,12 +298,8 @@ class RunLoop(Drive):
             await self._wake
         finally:
             handle.cancel()
-        self._push_due()
+        self.push_due()
         self._tell_stalled()
-
-    def _next_due(self) -> float | None:
-        """Return when the next retry or timer of an activation that does not run is due."""
-        return min((due for _, due in self._dues()), default=None)
 
     def _tell_stalled(self) -> None:
         now = self.clock.monotonic()
@@ -308,26 +307,3 @@ class RunLoop(Drive):
             if now - activation.signs > STALL_SECONDS:
                 activation.signs = now
                 self.items.tell("activation.stalled", activation, seconds=STALL_SECONDS)
-
-    def _dues(self) -> list[tuple[str, float]]:
-        """List what rests for a time: retries, and sleeps that nobody has acted on."""
-        dues: list[tuple[str, float]] = []
-        for address, why in self.resting.items():
-            pending = self.position.pending.get(address, NOTHING)
-            if pending.is_failed:
-                continue
-            if why == "retry":
-                dues.append((address, pending.due_at or 0.0))
-            else:
-                dues += [(address, due) for due in pending.timers.values() if due not in pending.fired]
-        return dues
-
-    def _push_due(self) -> None:
-        """Make ready what has come due."""
-        now = self.clock.now()
-        for address, due in self._dues():
-            if due <= now:
-                if self.resting[address] == "waits":
-                    self.position.pending[address].fired.add(due)
-                    self.journal.say("timer.fired", address, due_at=due)
-                self.ready.append(address)

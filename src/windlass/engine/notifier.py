@@ -6,6 +6,7 @@ noticed by polling the store's version while anyone listens (D40).
 
 import asyncio
 from collections.abc import Callable
+from typing import Self
 
 from windlass.core.clock import Seams
 from windlass.stores.base import Store
@@ -25,7 +26,7 @@ class Notifier:
         self._watch: asyncio.Task[None] | None = None
 
     def listen(self, run: str, ear: Callable[[], None]) -> None:
-        """Call `ear` after each change of the run; of any run when `run` is empty."""
+        """Call `ear` after each change of the run; `!run` is for commands to its owner."""
         self._ears.setdefault(run, set()).add(ear)
         if self._watch is None or self._watch.done():
             self._version = self.store.version()
@@ -40,10 +41,8 @@ class Notifier:
 
     def wake(self, run: str) -> None:
         """Tell whoever listens to the run, in this process."""
-        if self._ears:
-            for name in (run, ""):
-                for ear in tuple(self._ears.get(name, ())):
-                    ear()
+        for ear in tuple(self._ears.get(run, ())):
+            ear()
 
     async def _poll(self) -> None:
         while self._ears:
@@ -70,7 +69,7 @@ class Ear:
         self.run = run
         self._news = asyncio.Event()
 
-    def __enter__(self) -> "Ear":
+    def __enter__(self) -> Self:
         """Begin to listen."""
         self.notifier.listen(self.run, self._news.set)
         return self

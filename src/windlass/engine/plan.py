@@ -81,11 +81,8 @@ def _plan_graph(
         sender = f"{node}[{index}]" if index else node
         for ordinal, sent in enumerate(finished.sends):
             result.planned.append(_visit(position, sent.node, f"{sender}.{ordinal}", sent.payload))
-        for join, sources in blueprint.joins.items():
-            if node in sources:
-                arrived = result.arrivals.setdefault(join, [])
-                if node not in arrived:
-                    arrived.append(node)
+        if blueprint.joins:
+            _arrive(blueprint, node, result.arrivals)
         if finished.goto is not None:
             targets.update(dict.fromkeys(finished.goto))
             continue
@@ -101,13 +98,20 @@ def _plan_graph(
                 result.planned.append(_visit(position, send.node, f"{sender}.{ordinal}", payload))
     for name in written:
         targets.update(dict.fromkeys(blueprint.subscribers.get(name, ())))
-    for join, arrived in result.arrivals.items():
-        if blueprint.joins[join] <= {*(read(f"join:{join}") or ()), *arrived}:
-            result.joined.append(join)
-            targets[join] = None
+    result.joined = [
+        join for join, new in result.arrivals.items()
+        if blueprint.joins[join] <= {*(read(f"join:{join}") or ()), *new}
+    ]  # fmt: skip
+    targets.update(dict.fromkeys(result.joined))
     targets.pop(END, None)
     result.planned[:0] = [_visit(position, node) for node in targets]
     return result
+
+
+def _arrive(blueprint: Blueprint, node: str, arrivals: dict[str, list[str]]) -> None:
+    for join, sources in blueprint.joins.items():
+        if node in sources and node not in arrivals.setdefault(join, []):
+            arrivals[join].append(node)
 
 
 def _choose(blueprint: Blueprint, branch: Branch, node: str, read: Read) -> tuple[list[str], list[Send]]:
@@ -165,7 +169,9 @@ def _is_ready(node: NodeSpec, position: Position, complete: set[str], fresh: set
     return all(p.source in fresh or visits.get(p.source) for p in node.params if p.kind == "stream")
 
 
-def check_goto(blueprint: Blueprint, node: str, goto: tuple[str, ...], sends: Mapping[str, Any] | Iterable[str]) -> None:
+def check_goto(
+    blueprint: Blueprint, node: str, goto: tuple[str, ...], sends: Mapping[str, Any] | Iterable[str]
+) -> None:
     """Refuse an Update that leads to a node that does not exist.
 
     Raises:

@@ -8,7 +8,7 @@ from msgspec import Raw
 
 from windlass.core import records as r
 from windlass.core.crashpoint import crashpoint
-from windlass.engine.execute import Activation
+from windlass.engine.activation import Activation
 from windlass.engine.journal import Journal
 
 

@@ -43,7 +43,7 @@ class Checkpoint(Struct, frozen=True):
 
 
 class Replay(Struct, frozen=True):
-    """What a replay found: how many checkpoints were gone through, and those whose digest differs (none, if all is well)."""
+    """What a replay found: how many checkpoints it went through, and which digests differ: none, if all is well."""
 
     run: str
     checkpoints: int
@@ -214,5 +214,3 @@ async def last_failure(store: Store, run: str) -> dict[str, Any] | None:
             if event.type == "run.failed":
                 return {"address": event.address, **event.data}
     return None
-
-

@@ -162,9 +162,7 @@ def _step(
     return Step(new, results, deltas, tuple(following.planned), channels, blobs)
 
 
-def _reduce(
-    blueprint: Blueprint, done: list[Finished], scratch: _Scratch
-) -> tuple[dict[str, Raw], dict[str, Raw]]:
+def _reduce(blueprint: Blueprint, done: list[Finished], scratch: _Scratch) -> tuple[dict[str, Raw], dict[str, Raw]]:
     """Fold the writes to channels with a reducer of their own; standard deltas need nothing.
 
     Raises:
@@ -224,9 +222,7 @@ def _unique(spec: ChannelSpec, by: list[Finished], scratch: _Scratch) -> Raw:
     return scratch.keep(pairs, spec.name)
 
 
-def _shared(
-    blueprint: Blueprint, done: list[Finished], known: Known, reduced: Mapping[str, Any]
-) -> dict[str, Any]:
+def _shared(blueprint: Blueprint, done: list[Finished], known: Known, reduced: Mapping[str, Any]) -> dict[str, Any]:
     """Collect the decoded values that channels may share with readers (D26)."""
     shared: dict[str, Any] = {}
     for finished in done:

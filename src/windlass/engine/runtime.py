@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from windlass.core import records as r
 from windlass.core.blueprint import Definition
@@ -14,9 +14,10 @@ from windlass.core.owner import this_process
 from windlass.core.states import FAILED
 from windlass.core.words import Result
 from windlass.engine import reads
+from windlass.engine.activation import Activation
 from windlass.engine.context import Context, SyncContext
 from windlass.engine.control import Control, Options
-from windlass.engine.execute import Activation
+from windlass.engine.drives import Drives
 from windlass.engine.lease import Heartbeat
 from windlass.engine.notifier import Notifier
 from windlass.engine.pool import Pool
@@ -47,7 +48,7 @@ class Runtime:
         self._definitions = definitions or []
         self._seams = seams or Seams()
 
-    async def __aenter__(self) -> "Runtime":
+    async def __aenter__(self) -> Self:
         """Open the store and begin to hold leases."""
         if self._owns_store:
             await self.store.open()
@@ -55,7 +56,8 @@ class Runtime:
         notifier = Notifier(self.store, self._seams)
         pool = Pool(self._seams)
         self.services = Services(self.store, self._seams, owner, notifier, pool, make_context)
-        self._control = Control(self.services, self._definitions)
+        self._drives = Drives(self.services, self._definitions)
+        self._control = Control(self.services, self._drives)
         self._heartbeat = Heartbeat(self.store, self._seams, owner)
         await self.store.renew(owner)
         self._heartbeat.start()
@@ -65,7 +67,7 @@ class Runtime:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Let go of every run; what was interrupted goes on when it is next claimed."""
-        await self._control.close()
+        await self._drives.close()
         self._heartbeat.stop()
         self.services.notifier.close()
         await self.store.retire(self.services.owner)
@@ -127,13 +129,13 @@ class Runtime:
             RunUnknown: no run has this id.
             RunFailed: the run failed.
         """
-        record = await self._control.settled(run, timers=timers)
+        record = await self._drives.settled(run, timers=timers)
         if record.head.status is FAILED:
             failure = (await reads.last_failure(self.store, run) or {}).get("failure", {})
             said = f"{failure.get('kind', 'Failure')}: {failure.get('message', '')}"
             hint = f"mend it, then `windlass runs resume {run}`"
             raise RunFailed(f"run {run} failed: {said}", failure=failure, hint=hint)
-        return await reads.result(self.store, run, self._control.blueprints.get(record.definition))
+        return await reads.result(self.store, run, self._drives.blueprints.get(record.definition))
 
     async def pick_up(self, run: str) -> None:
         """Claim a run whose definition is known, and drive it in the background: what a worker does.
@@ -141,12 +143,12 @@ class Runtime:
         Raises:
             RunUnknown, RunOwned, DefinitionUnknown, DefinitionChanged: it cannot be claimed, or not be driven here.
         """
-        await self._control.drive(run)
+        await self._drives.drive(run)
 
     @property
     def driving(self) -> list[str]:
         """The runs that this runtime drives at the moment."""
-        return [run for run in self._control.drives if self._control.is_driving(run)]
+        return [run for run in self._drives.tasks if self._drives.is_driving(run)]
 
     async def pause(self, run: str, *, immediate: bool = False, by: str = "") -> None:
         """Stop a run at its next boundary; with `immediate`, stop what executes (effects in flight end first)."""
@@ -197,9 +199,9 @@ class Runtime:
 
     async def events(self, run: str, *, after: int = 0, follow: bool = False) -> AsyncIterator[Event]:
         """Yield a run's events after number `after`; with `follow`, until the run settles."""
-        log = lambda: (loop := self._control.loops.get(run)) and loop.items  # noqa: E731
+        log = lambda: (loop := self._drives.loops.get(run)) and loop.items  # noqa: E731
         settled: Callable[[r.RunRecord], bool] = lambda record: (  # noqa: E731
-            run not in self._control.drives and self._control.is_settled(record, timers=False)
+            run not in self._drives.tasks and self._drives.is_settled(record, timers=False)
         )
         async for event in reads.events(
             self.store, self.services.notifier, run, after, log, settled if follow else None
@@ -215,4 +217,4 @@ class Runtime:
         return await self.store.find(r.Questions(run=run))
 
     async def _blueprint(self, run: str) -> Any:
-        return self._control.blueprints.get((await reads.get(self.store, run)).definition)
+        return self._drives.blueprints.get((await reads.get(self.store, run)).definition)

@@ -172,7 +172,13 @@ async def roll_back(drive: Drive) -> None:
     branch = 1 + max(row.branch for row in await steps(store, drive.run))
     journal.branch(position, branch)
     journal.say(
-        "run.rolled_back", to=target, n=position.n, branch=branch, undone=undone, standing=left, by=arguments.get("by", "")
+        "run.rolled_back",
+        to=target,
+        n=position.n,
+        branch=branch,
+        undone=undone,
+        standing=left,
+        by=arguments.get("by", ""),
     )
     goes_on = bool(arguments.get("go_on"))
     drive.over = True
@@ -185,7 +191,9 @@ async def _undo(drive: Drive, target: Position) -> tuple[list[str], list[str]]:
     before = {(a, key) for a, pending in target.pending.items() for key in pending.outcomes}
     lines = await store.find(r.Effects(run=drive.run))
     lines = [line for line in lines if line.status in ("done", "undoing") and line.branch == journal.position.branch]
-    later = [line for line in lines if _is_after(line, target) and (line.address, f"{line.name}|{line.key}") not in before]
+    later = [
+        line for line in lines if _is_after(line, target) and (line.address, f"{line.name}|{line.key}") not in before
+    ]
     undone: list[str] = []
     left: list[str] = []
     for line in sorted(later, key=lambda line: line.seq, reverse=True):

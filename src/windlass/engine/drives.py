@@ -1,0 +1,179 @@
+"""The drives of one Runtime: which definitions it knows, which runs it drives, and when it wakes them again."""
+
+import asyncio
+
+import msgspec
+
+from windlass.core import records as r
+from windlass.core.blueprint import Blueprint, Definition, differences
+from windlass.core.errors import DefinitionChanged, DefinitionError, DefinitionUnknown, RunOwned, RunState
+from windlass.core.position import load
+from windlass.core.states import ENDED, PAUSED, WAITING, Status
+from windlass.engine import reads
+from windlass.engine.effects import Ledger
+from windlass.engine.loop import RunLoop
+from windlass.engine.notifier import Ear
+from windlass.engine.services import Services
+
+
+class Drives:
+    """Drives runs in the background, each until it settles."""
+
+    def __init__(self, services: Services, definitions: list[Definition]) -> None:
+        self.services = services
+        self.store = services.store
+        self.blueprints: dict[str, Blueprint] = {}
+        self.loops: dict[str, RunLoop] = {}
+        self.tasks: dict[str, asyncio.Task[Status]] = {}
+        self.timers: dict[str, asyncio.TimerHandle] = {}
+        self.broken: dict[str, BaseException] = {}  # why a drive here ended before its run settled
+        self.closing = False
+        for definition in definitions:
+            self.learn(definition)
+
+    def learn(self, definition: Definition) -> Blueprint:
+        """Compile a definition and know it from now on by its name."""
+        blueprint = definition.compile()
+        known = self.blueprints.setdefault(blueprint.name, blueprint)
+        if known.fingerprint != blueprint.fingerprint:
+            raise DefinitionError("definition.duplicate", f"two different definitions are named {blueprint.name!r}")
+        self.blueprints[blueprint.name] = blueprint
+        return blueprint
+
+    def blueprint(self, record: r.RunRecord) -> Blueprint:
+        """Return the definition of a run, if its structure is the one that the run was started with.
+
+        Raises:
+            DefinitionUnknown, DefinitionChanged: it is not known, or not the same.
+        """
+        blueprint = self.blueprints.get(record.definition)
+        if blueprint is None:
+            hint = f"windlass runs resume {record.id} {record.source}" if record.source else None
+            raise DefinitionUnknown(f"run {record.id} is of {record.definition!r}, which is not known here", hint=hint)
+        if blueprint.fingerprint != record.fingerprint:
+            changed = differences(msgspec.json.decode(record.structure), blueprint.structure)
+            said = "; ".join(changed[:5])
+            raise DefinitionChanged(
+                f"run {record.id} was started with {record.definition} {record.fingerprint}, "
+                f"and the definition here is {blueprint.fingerprint}: {said}"
+            )
+        return blueprint
+
+    async def drive(self, run: str) -> None:
+        """Claim a run and drive it in the background.
+
+        Raises:
+            RunUnknown, RunOwned, DefinitionUnknown, DefinitionChanged: it cannot be claimed, or not be driven.
+        """
+        while (drive := self.tasks.get(run)) is not None:
+            if self.is_driving(run):
+                return
+            await asyncio.wait([drive])
+            await asyncio.sleep(0)  # its callback has to run
+        blueprint = self.blueprint(await reads.get(self.store, run))
+        record = await self.store.claim(run, self.services.owner)
+        try:
+            loaded = await self.store.load(run)
+            position = load(loaded)
+            blobs = await reads.with_blobs(self.store, position)
+            ledger = await self._ledger(record)
+        except BaseException:
+            await self.store.release(run, record.epoch)
+            raise
+        self.begin(RunLoop(self.services, blueprint, record, position, ledger, blobs))
+
+    def is_driving(self, run: str) -> bool:
+        """Say whether a drive here will still look at commands."""
+        return run in self.tasks and not self.loops[run].over
+
+    async def _ledger(self, record: r.RunRecord) -> Ledger:
+        """Load the effects of other branches, where there can be any."""
+        tree_id = record.parent.tree if record.parent else record.id
+        if not record.head.branch and record.parent is None:
+            return Ledger(tree_id, [], "adopt")
+        adopt = record.parent.effects if record.parent else "adopt"
+        return Ledger(tree_id, await self.store.find(r.Effects(tree=tree_id)), adopt)
+
+    def begin(self, loop: RunLoop) -> None:
+        """Let a loop drive its run in the background."""
+        timer = self.timers.pop(loop.run, None)
+        if timer is not None:
+            timer.cancel()
+        self.broken.pop(loop.run, None)
+        self.loops[loop.run] = loop
+        task = self.services.seams.spawn(self._drive(loop), f"run {loop.run}")
+        self.tasks[loop.run] = task
+        task.add_done_callback(lambda ended: self._ended(loop, ended))
+
+    async def _drive(self, loop: RunLoop) -> Status:
+        try:
+            return await loop.drive()
+        except BaseException:
+            if loop.journal.broken is None:
+                await self.store.release(loop.run, loop.journal.record.epoch)
+            raise
+
+    def _ended(self, loop: RunLoop, task: "asyncio.Task[Status]") -> None:
+        run = loop.run
+        if self.tasks.get(run) is task:
+            del self.tasks[run], self.loops[run]
+        if task.cancelled() or self.closing:
+            return
+        error = task.exception()
+        if error is not None:
+            self.broken[run] = error
+        self.services.notifier.wake(run)
+        if error is not None:
+            return
+        head = loop.journal.head
+        goes_on = head.status is Status.RUNNING  # a rollback that goes on
+        if goes_on or loop.news:
+            self.services.seams.background(self.again(run), f"again {run}")
+        elif head.status is WAITING and head.due_at is not None:
+            left = max(0.0, head.due_at - self.services.seams.clock.now())
+            wake = lambda: self.services.seams.background(self.again(run), f"timer {run}")  # noqa: E731
+            self.timers[run] = asyncio.get_running_loop().call_later(left, wake)
+
+    async def again(self, run: str) -> None:
+        """Drive a run again that has work; somebody else may have been faster."""
+        try:
+            await self.drive(run)
+        except (RunOwned, RunState):
+            return
+
+    async def settled(self, run: str, *, timers: bool) -> r.RunRecord:
+        """Wait until a run has ended, is paused, or waits for people; with `timers`, or for a timer.
+
+        Raises:
+            StoreError: this process's own drive failed.
+        """
+        with Ear(self.services.notifier, run) as ear:
+            while True:
+                drive = self.tasks.get(run)
+                record = await reads.get(self.store, run)
+                if drive is None and self.is_settled(record, timers=timers):
+                    return record
+                self.check(run)
+                await ear.changed()
+
+    def check(self, run: str) -> None:
+        """Raise what ended a drive of this run here before its time, if anything did."""
+        if run not in self.tasks and run in self.broken:
+            raise self.broken[run]
+
+    def is_settled(self, record: r.RunRecord, *, timers: bool) -> bool:
+        """Say whether nothing goes on by itself any more."""
+        head = record.head
+        if head.status is WAITING:
+            return timers or head.due_at is None
+        return head.status in ENDED or head.status is PAUSED
+
+    async def close(self) -> None:
+        """Let go of every run: what runs is interrupted, and goes on when it is next claimed."""
+        self.closing = True
+        for timer in self.timers.values():
+            timer.cancel()
+        drives = tuple(self.tasks.values())
+        for drive in drives:
+            drive.cancel()
+        await asyncio.gather(*drives, return_exceptions=True)
