@@ -11,24 +11,20 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from windlass.core.records import (
-    BODY,
+from windlass.core.ops import (
     AttemptFailed,
     AttemptsReset,
-    Body,
     CallRecorded,
     EffectCompleted,
     EffectInDoubt,
     EffectIntended,
     EffectUndone,
-    Item,
     Op,
     QuestionAnswered,
     QuestionAsked,
-    Row,
-    RowKind,
     TimerSet,
 )
+from windlass.core.records import BODY, Body, Item, Row, RowKind
 
 EVENTS = {
     "run.created": "the run exists, with its input",

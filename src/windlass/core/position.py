@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
+from windlass.core import ops
 from windlass.core import records as r
 from windlass.core.channels import Channel
 from windlass.core.channels import Kept as KeptChannel
@@ -25,11 +26,11 @@ class Pending(Struct, omit_defaults=True):
 
     attempts: int = 0  # that failed
     due_at: float | None = None  # of the next attempt
-    failure: r.Failure | None = None  # of the last one
+    failure: ops.Failure | None = None  # of the last one
     take: int = 0
     calls: dict[str, Raw] = {}
-    intents: dict[str, r.EffectIntended] = {}
-    outcomes: dict[str, r.EffectCompleted] = {}
+    intents: dict[str, ops.EffectIntended] = {}
+    outcomes: dict[str, ops.EffectCompleted] = {}
     cleared: set[str] = set()  # effects in doubt that someone said did not happen
     timers: dict[str, float] = {}
     fired: set[float] = set()  # due times that this process has acted on
@@ -106,7 +107,7 @@ class Position:
             elif finished.address:  # an empty map is finished without having waited
                 node, visit, _ = parse(finished.address)
                 self.visits[node] = visit
-            total += _mark(b"done", finished.address, r.NULL)
+            total += _mark(b"done", finished.address, ops.NULL)
         self.settled.clear()
         for address in body.dropped:
             self.pending.pop(address, None)
@@ -135,34 +136,34 @@ class Position:
         self.left[parse(address)[0]] -= 1
         return self.marks.pop(address)
 
-    def _note(self, op: r.Op) -> None:
+    def _note(self, op: ops.Op) -> None:
         pending = self.pending.get(op.address)
         if pending is None:
             pending = self.pending[op.address] = Pending()
         match op:
-            case r.CallRecorded():
+            case ops.CallRecorded():
                 pending.calls[op.key] = op.value
-            case r.EffectIntended():
+            case ops.EffectIntended():
                 pending.intents[op.key] = op
                 pending.cleared.discard(op.key)
-            case r.EffectCompleted():
+            case ops.EffectCompleted():
                 pending.outcomes[op.key] = op
-            case r.EffectInDoubt() if op.settled:
+            case ops.EffectInDoubt() if op.settled:
                 pending.cleared.add(op.key)
-            case r.TimerSet():
+            case ops.TimerSet():
                 pending.timers[op.key] = op.due_at
-            case r.QuestionAsked():
+            case ops.QuestionAsked():
                 pending.asked[op.key] = op.id
-            case r.QuestionAnswered():
+            case ops.QuestionAnswered():
                 pending.answers[op.key] = op.value
-            case r.AttemptFailed():
+            case ops.AttemptFailed():
                 pending.attempts = op.attempt
                 pending.due_at = op.due_at
                 pending.failure = op.failure
                 if op.fresh:
                     pending.take += 1
                     pending.calls = {}
-            case r.AttemptsReset():
+            case ops.AttemptsReset():
                 pending.attempts = 0
                 pending.due_at = None
                 pending.failure = None

@@ -6,16 +6,15 @@ checkpoint), `writes` keeps finished activations whose step is still going on, `
 activations or to the run. `seq` numbers the events of a run without a gap; a row covers the events `first..last`.
 """
 
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Literal
 
 import msgspec
 from msgspec import Raw, Struct
 
+from windlass.core.ops import NULL, Op
 from windlass.core.states import CREATED, Status
 
-T = TypeVar("T")
 RowKind = Literal["step", "writes", "record"]
-NULL = Raw(b"null")  # a default: msgspec has no union of Raw and None
 
 
 class Planned(Struct, frozen=True, omit_defaults=True):
@@ -43,120 +42,6 @@ class Finished(Struct, frozen=True, omit_defaults=True):
     skipped: bool = False
 
 
-class Failure(Struct, frozen=True, omit_defaults=True):
-    """An error as it is kept: class, message, the user's frames, and the chain of causes."""
-
-    kind: str
-    message: str
-    code: str = "task"
-    frames: tuple[str, ...] = ()
-    cause: "Failure | None" = None
-
-
-class CallRecorded(Struct, frozen=True, tag="call", omit_defaults=True):
-    """A call inside an activation returned this value; a re-run takes it instead of calling."""
-
-    address: str
-    key: str
-    name: str
-    value: Raw
-    attempt: int = 1
-
-
-class EffectIntended(Struct, frozen=True, tag="intent", omit_defaults=True):
-    """An effect is about to happen. Until its outcome is recorded it is in doubt."""
-
-    address: str
-    name: str
-    key: str
-    effect_key: str
-    arguments: Raw
-    arguments_digest: str
-    on_doubt: str
-    undo: str = ""
-    generation: int = 0
-    attempt: int = 1
-
-
-class EffectCompleted(Struct, frozen=True, tag="outcome", omit_defaults=True):
-    """An effect happened and returned this; it is never called again. `how`: completed, adopted, verified, answered."""
-
-    address: str
-    name: str
-    key: str
-    value: Raw
-    how: str = "completed"
-
-
-class EffectInDoubt(Struct, frozen=True, tag="doubt", omit_defaults=True):
-    """An intent was found without an outcome, or a failed attempt left one; `settled` says what was decided."""
-
-    address: str
-    name: str
-    key: str
-    settled: str = ""
-
-
-class EffectUndone(Struct, frozen=True, tag="undone", omit_defaults=True):
-    """A rollback ran the compensation of an effect; `how` is `undone` or `failed: …`."""
-
-    address: str
-    name: str
-    key: str
-    how: str = "undone"
-
-
-class TimerSet(Struct, frozen=True, tag="timer", omit_defaults=True):
-    """A sleep was reached; it is over at `due_at`, whatever happens to the process."""
-
-    address: str
-    key: str
-    due_at: float
-
-
-class QuestionAsked(Struct, frozen=True, tag="asked", omit_defaults=True):
-    """A node waits for an answer; nothing is kept alive for it."""
-
-    address: str
-    key: str
-    id: str
-    prompt: str
-    schema: Raw
-
-
-class QuestionAnswered(Struct, frozen=True, tag="answered", omit_defaults=True):
-    """An answer was given; every later run of the activation gets it."""
-
-    address: str
-    key: str
-    id: str
-    value: Raw
-    by: str = ""
-
-
-class AttemptFailed(Struct, frozen=True, tag="failed", omit_defaults=True):
-    """An attempt failed. With `due_at` another follows then; `fresh` sets its recorded calls aside (a new take)."""
-
-    address: str
-    attempt: int
-    failure: Failure
-    due_at: float | None = None
-    fresh: bool = False
-    abandoned: bool = False
-
-
-class AttemptsReset(Struct, frozen=True, tag="reset", omit_defaults=True):
-    """A resume gave a failed activation new attempts."""
-
-    address: str
-
-
-Op: TypeAlias = (
-    CallRecorded | EffectIntended | EffectCompleted | EffectInDoubt | EffectUndone
-    | TimerSet | QuestionAsked | QuestionAnswered | AttemptFailed | AttemptsReset
-)  # fmt: skip
-
-
 class Said(Struct, frozen=True, array_like=True, omit_defaults=True):
     """An event of the run itself, or one that no other part of the row implies: type, address, details."""
 
@@ -165,8 +50,11 @@ class Said(Struct, frozen=True, array_like=True, omit_defaults=True):
     details: dict[str, Any] = {}
 
 
-class Body(Struct, frozen=True, omit_defaults=True):
-    """The body of a row. The events of a row are a pure function of it (`events.told`), in this order of parts."""
+class Body(Struct, omit_defaults=True):
+    """The body of a row. The events of a row are a pure function of it (`events.told`), in this order of parts.
+
+    Not frozen: a step's digest is known only once the rest of it has been folded.
+    """
 
     at: float
     ops: tuple[Op, ...] = ()
@@ -338,151 +226,12 @@ class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: float = 0.0
 
 
-class QuestionPut(Struct, frozen=True):
-    """Insert or replace a question."""
-
-    question: Question
-
-
-class EffectPut(Struct, frozen=True):
-    """Insert or replace a line of the effect ledger, by (tree, run, branch, address, name, key)."""
-
-    effect: Effect
-
-
-class CommandTaken(Struct, frozen=True):
-    """A command was consumed; posting its id again does nothing."""
-
-    id: str
-
-
-class ItemsPut(Struct, frozen=True):
-    """Insert stream items."""
-
-    items: tuple[Item, ...]
-
-
-class ItemsDropped(Struct, frozen=True):
-    """Delete the items of an activation's attempt; of one lane, or of both when it is empty.
-
-    `before` spares what arrived from that number on: the same attempt, begun again by a later owner.
-    """
-
-    address: str
-    attempt: int
-    lane: str = ""
-    before: int | None = None
-
-
-class BlobPut(Struct, frozen=True):
-    """Keep bytes under their digest; keeping the same again is nothing."""
-
-    blob: Blob
-
-
-class ManifestPut(Struct, frozen=True):
-    """Keep a snapshot."""
-
-    manifest: Manifest
-
-
-Change: TypeAlias = QuestionPut | EffectPut | CommandTaken | ItemsPut | ItemsDropped | BlobPut | ManifestPut
-
-
-class Write(Struct, frozen=True):
-    """One fenced, atomic write: accepted only while the run has this epoch and its last event is `after`.
-
-    `release` gives the run up in the same transaction.
-    """
-
-    run: str
-    epoch: int
-    after: int
-    rows: tuple[Row, ...]
-    head: Head
-    changes: tuple[Change, ...] = ()
-    release: bool = False
-
-
 class Loaded(Struct, frozen=True):
     """What resuming needs and nothing else: the latest snapshot, the rows after it, and the blobs they refer to."""
 
     record: RunRecord
     manifest: Manifest | None
     rows: tuple[Row, ...]
-
-
-class Query(Struct, Generic[T], frozen=True, kw_only=True):
-    """A question to the store; `find` answers with a list of T."""
-
-
-class Runs(Query[RunRecord], frozen=True, kw_only=True):
-    """Runs, newest first, after the id `after` of the last page.
-
-    Args:
-        claimable: only unfinished runs without a live owner that have work: never started, interrupted, due before
-            `due_before`, or with a command waiting.
-    """
-
-    ids: tuple[str, ...] | None = None
-    definitions: tuple[str, ...] | None = None
-    statuses: tuple[Status, ...] | None = None
-    tenant: str | None = None
-    tags: dict[str, str] = {}
-    claimable: bool = False
-    due_before: float | None = None
-    after: str | None = None
-    limit: int = 100
-
-
-class Rows(Query[Row], frozen=True, kw_only=True):
-    """Rows of one run whose last event is above `after` (and at most `until`), in order; or the last ones first."""
-
-    run: str
-    after: int = 0
-    until: int | None = None
-    kind: RowKind | None = None
-    newest_first: bool = False
-    limit: int = 1000
-
-
-class Questions(Query[Question], frozen=True, kw_only=True):
-    """Questions, oldest first."""
-
-    run: str | None = None
-    ids: tuple[str, ...] | None = None
-    statuses: tuple[str, ...] | None = ("open",)
-    limit: int = 1000
-
-
-class Commands(Query[Command], frozen=True, kw_only=True):
-    """Commands of a run that nobody has taken yet, in the order in which they were posted."""
-
-    run: str
-
-
-class Effects(Query[Effect], frozen=True, kw_only=True):
-    """Lines of the effect ledger, oldest first: of a tree (one address, or all), or of a run."""
-
-    tree: str | None = None
-    run: str | None = None
-    address: str | None = None
-
-
-class Items(Query[Item], frozen=True, kw_only=True):
-    """Stream items of a run with an arrival number above `after`, in order of arrival."""
-
-    run: str
-    after: int = -1
-    lane: str | None = None
-    limit: int = 10000
-
-
-class Manifests(Query[Manifest], frozen=True, kw_only=True):
-    """The latest snapshot of a run at or before event `until`."""
-
-    run: str
-    until: int
 
 
 ENCODER = msgspec.json.Encoder()

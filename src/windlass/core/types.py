@@ -160,8 +160,10 @@ def convert(value: object, annotation: object, where: str) -> Any:
         return value
     try:
         return msgspec.convert(value, annotation, strict=True, str_keys=True, dec_hook=foreign)
-    except (msgspec.ValidationError, TypeError, NameError) as error:
-        return convert_parts(value, annotation, where, error)
+    except msgspec.ValidationError as error:
+        return convert_parts(value, annotation, where, translated(error, where), known=True)
+    except (TypeError, NameError):  # msgspec does not know such annotations
+        return convert_parts(value, annotation, where, mismatch(value, annotation, where), known=False)
     except RecursionError:
         raise InputError(where, "too deep, or contains itself") from None
 
@@ -196,26 +198,30 @@ def is_instance(value: object, kind: type) -> bool:
         return True
 
 
-def convert_parts(value: Any, annotation: Any, where: str, error: Exception) -> object:
-    """Convert part by part what msgspec refused: it knows no union of two records, and no subclass of a record."""
+def convert_parts(value: Any, annotation: Any, where: str, refusal: InputError, *, known: bool) -> object:
+    """Convert part by part what msgspec refused: it knows no union of two records, and no subclass of a record.
+
+    Args:
+        known: whether msgspec knows the annotation, so that the fault is the value's.
+    """
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     meaning = named(annotation)
     if meaning is not None:
         return convert(value, meaning, where)
     if origin is Annotated:
         inside = convert(value, arguments[0], where)
-        if isinstance(error, msgspec.ValidationError) and any(isinstance(part, msgspec.Meta) for part in arguments[1:]):
-            raise said_by_msgspec(error, where)
+        if known and any(isinstance(part, msgspec.Meta) for part in arguments[1:]):
+            raise refusal
         return inside
     if origin is Union or origin is UnionType:
         return convert_union(value, annotation, where)
     if origin in ELEMENTS and isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return convert_elements(value, origin, arguments, where, error)
-    kind = origin if origin is not None and isinstance(error, TypeError) else annotation
+        return convert_elements(value, annotation, where, refusal)
+    kind = annotation if known or origin is None else origin
     if isinstance(kind, type):
-        return convert_record(value, kind, where, error)
-    if isinstance(error, msgspec.ValidationError):
-        raise said_by_msgspec(error, where)
+        return convert_record(value, kind, where, refusal, known=known)
+    if known:
+        raise refusal
     return value
 
 
@@ -229,50 +235,47 @@ def convert_union(value: Any, union: Any, where: str) -> object:
             return convert(value, member, where)
         except InputError:
             continue
-    expected = " | ".join(spelled(member, BY_NAME) for member in members)
-    raise InputError(where, f"expected `{expected}`, got `{type(value).__qualname__}`")
+    raise mismatch(value, union, where)
 
 
-def convert_elements(value: Any, origin: Any, arguments: Any, where: str, error: Exception) -> object:
+def convert_elements(value: Any, annotation: Any, where: str, refusal: InputError) -> object:
     """Convert the elements of a container one by one."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if isinstance(value, Mapping) is not (origin is dict):
+        raise refusal
     if origin is dict:
-        if not isinstance(value, Mapping) or len(arguments) != 2:  # noqa: PLR2004 - keys and values
-            raise said_by_msgspec(error, where)
-        return {
-            convert_key(key, arguments[0], where): convert(part, arguments[1], where + step_of(key))
-            for key, part in value.items()
-        }
+        keys, hint = arguments
+        return {convert_key(key, keys, where): convert(part, hint, where + step_of(key)) for key, part in value.items()}
     parts = list(value)
-    if origin is tuple and arguments[-1:] != (Ellipsis,):
-        if isinstance(value, Mapping) or len(parts) != len(arguments):
-            raise said_by_msgspec(error, where)
-        hinted = enumerate(zip(parts, arguments, strict=True))
-        return tuple(convert(part, hint, f"{where}[{n}]") for n, (part, hint) in hinted)
-    if isinstance(value, Mapping) or not arguments:
-        raise said_by_msgspec(error, where)
-    return origin(convert(part, arguments[0], f"{where}[{n}]") for n, part in enumerate(parts))
+    hints = [arguments[0]] * len(parts)
+    if origin is tuple and arguments[-1] is not Ellipsis:
+        hints = list(arguments)
+    if len(hints) != len(parts):
+        raise refusal
+    converted = [convert(part, hint, f"{where}[{n}]") for n, (part, hint) in enumerate(zip(parts, hints, strict=True))]
+    try:
+        return origin(converted)
+    except TypeError as error:  # a set of what has no hash
+        raise InputError(where, str(error)) from None
 
 
 def convert_key(key: object, annotation: object, where: str) -> object:
     """Convert a key; JSON has only text there, so an integer may stand as its digits."""
     try:
         keyed: dict[object, None] = msgspec.convert({key: None}, dict[annotation, None], str_keys=True)  # type: ignore[valid-type]
-    except (msgspec.ValidationError, TypeError):
+    except (msgspec.ValidationError, TypeError, NameError):
         return convert(key, annotation, where + step_of(key))
     return next(iter(keyed))
 
 
-def convert_record(value: Any, kind: type, where: str, error: Exception) -> object:
+def convert_record(value: Any, kind: type, where: str, refusal: InputError, *, known: bool) -> object:
     """Take an instance as it is, and make one from a dict where msgspec does not know a field's type."""
     typed_dict = typing.is_typeddict(kind)
-    record = typed_dict or family_of(kind) is not None
-    if not typed_dict and (record or isinstance(error, TypeError)) and is_instance(value, kind):
+    if not typed_dict and (not known or family_of(kind) is not None) and is_instance(value, kind):
         return value
     if isinstance(value, Mapping) and (typed_dict or is_dataclass(kind)):
         return build(value, kind, where)
-    if isinstance(error, TypeError):
-        raise InputError(where, f"expected `{kind.__qualname__}`, got `{type(value).__qualname__}`")
-    raise said_by_msgspec(error, where)
+    raise refusal
 
 
 def build(value: Mapping[str, Any], kind: Any, where: str) -> object:
@@ -282,16 +285,14 @@ def build(value: Mapping[str, Any], kind: Any, where: str) -> object:
         given = set(hints)
         needed = given - optional_keys(kind)
     else:
-        given = {field.name for field in fields(kind) if field.init}
-        needed = {
-            field.name for field in fields(kind) if field.init and field.default is field.default_factory is MISSING
-        }
+        settable = [field for field in fields(kind) if field.init]
+        given = {field.name for field in settable}
+        needed = {field.name for field in settable if field.default is field.default_factory is MISSING}
     missing = [name for name in hints if name in needed and name not in value]
     if missing:
         raise InputError(where, f"object missing required field `{missing[0]}`")
-    parts = {
-        name: convert(value[name], hints[name], f"{where}.{name}") for name in hints if name in given and name in value
-    }
+    names = [name for name in hints if name in given and name in value]
+    parts = {name: convert(value[name], hints[name], f"{where}.{name}") for name in names}
     if typing.is_typeddict(kind):
         return parts
     try:
@@ -300,7 +301,12 @@ def build(value: Mapping[str, Any], kind: Any, where: str) -> object:
         raise InputError(where, str(error)) from error
 
 
-def said_by_msgspec(error: Exception, where: str) -> InputError:
+def mismatch(value: object, annotation: object, where: str) -> InputError:
+    """Say what was expected where msgspec does not say it."""
+    return InputError(where, f"expected `{spelled(annotation, BY_NAME)}`, got `{type(value).__qualname__}`")
+
+
+def translated(error: msgspec.ValidationError, where: str) -> InputError:
     """Translate msgspec's message; the places that it names, the outermost last, become the path."""
     text = str(error)
     path = "".join(reversed(PLACE.findall(text)))

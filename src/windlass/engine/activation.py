@@ -12,8 +12,9 @@ from typing import Any
 
 from windlass.core.blueprint import Blueprint, NodeSpec
 from windlass.core.errors import AttemptTimeout, ContextClosed
+from windlass.core.ops import Op
 from windlass.core.position import Pending, parse
-from windlass.core.records import Finished, Op, Planned
+from windlass.core.records import Finished, Planned
 from windlass.engine.journal import Journal
 from windlass.engine.services import Services
 

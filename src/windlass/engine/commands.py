@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from windlass.core import changes, ops, queries
 from windlass.core import records as r
 from windlass.core.errors import WindlassError
 from windlass.core.states import FAILED, PAUSED, RUNNING
@@ -21,14 +22,14 @@ async def take(drive: Drive) -> None:
     An answer takes effect at once. Pause, cancel and rollback only say why nothing new is launched; they are consumed
     in the write that ends the drive, so that a crash before it leaves them posted.
     """
-    commands = await drive.services.store.find(r.Commands(run=drive.run))
+    commands = await drive.services.store.find(queries.Commands(run=drive.run))
     fresh = [command for command in commands if command.id not in drive.seen]
     if not fresh and drive.journal.head.status not in (PAUSED, FAILED):
         return
     wrote = False
     for command in fresh:
         drive.seen.add(command.id)
-        drive.journal.change(r.CommandTaken(command.id))
+        drive.journal.change(changes.CommandTaken(command.id))
         wrote |= await TAKE[command.verb](drive, command)
     if wrote:
         await drive.journal.write("record", status=None if drive.leaving == "stay" else RUNNING)
@@ -36,27 +37,27 @@ async def take(drive: Drive) -> None:
 
 async def hurry(drive: Drive) -> None:
     """Stop what runs in the drive's own task if a command asks for it; the drive itself takes the command then."""
-    for command in await drive.services.store.find(r.Commands(run=drive.run)):
+    for command in await drive.services.store.find(queries.Commands(run=drive.run)):
         if command.verb in ("cancel", "rollback") or (command.verb == "pause" and command.arguments.get("immediate")):
             drive.stop_all(command.verb)
 
 
 async def _answer(drive: Drive, command: r.Command) -> bool:
-    found = await drive.services.store.find(r.Questions(ids=(command.arguments["question"],), statuses=None))
+    found = await drive.services.store.find(queries.Questions(ids=(command.arguments["question"],), statuses=None))
     if not found or found[0].status != "answered":
         return False
     asked, address = found[0], found[0].address
-    drive.journal.change(r.QuestionPut(msgspec.structs.replace(asked, status="taken")))
+    drive.journal.change(changes.QuestionPut(msgspec.structs.replace(asked, status="taken")))
     pending = drive.position.pending.get(address)
     if pending is None or asked.key not in pending.asked:
         return True  # the branch that asked is gone
     value = asked.answer
-    ops: list[Any] = [r.QuestionAnswered(address, asked.key, asked.id, value, asked.by)]
+    told: list[Any] = [ops.QuestionAnswered(address, asked.key, asked.id, value, asked.by)]
     kind, _, rest = asked.key.partition("|")
     if kind == "doubt":
         identity = rest.rpartition("|")[0]
-        ops.append(answered(address, identity, identity.partition("|")[0], bytes(value)))
-    drive.journal.note(*ops)
+        told.append(answered(address, identity, identity.partition("|")[0], bytes(value)))
+    drive.journal.note(*told)
     if kind == "escalate":
         _take_output(drive, address, bytes(value))
         return True
@@ -115,7 +116,7 @@ async def _resume(drive: Drive, command: r.Command) -> bool:
     drive.journal.say("run.resumed", by=command.by)
     for address, pending in position.pending.items():
         if address in position.waiting and pending.is_failed:
-            drive.journal.note(r.AttemptsReset(address))
+            drive.journal.note(ops.AttemptsReset(address))
             drive.resting.pop(address, None)
             drive.ready.append(address)
     drive.failure = None

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, overload
 import msgspec
 from msgspec import Raw
 
-from windlass.core import records as r
+from windlass.core import ops
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import ContextClosed, InputError
 from windlass.core.types import convert, json_schema
@@ -118,7 +118,7 @@ class Context(SyncContext):
             value = await run_function(activation.services.pool, fn, arguments, named)
             encoded = codec.encode(value, f"{activation.address}.{name}")
             activation.journal.keep(encoded.blobs)
-            record = r.CallRecorded(activation.address, identity, name, Raw(encoded.data), activation.attempt)
+            record = ops.CallRecorded(activation.address, identity, name, Raw(encoded.data), activation.attempt)
             crashpoint("record.before")
             await activation.record(record)
             crashpoint("record.after")
@@ -197,7 +197,7 @@ class Context(SyncContext):
             due_at = activation.pending.timers.get(identity)
             if due_at is None:
                 due_at = clock.now() + seconds
-                await activation.record(r.TimerSet(activation.address, identity, due_at))
+                await activation.record(ops.TimerSet(activation.address, identity, due_at))
             left = due_at - clock.now()
             if 0 < left <= IN_MEMORY_SECONDS:
                 await clock.sleep(left)

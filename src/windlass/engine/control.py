@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from windlass.core import changes, queries
 from windlass.core import records as r
 from windlass.core.blueprint import EVERY_STEP, Blueprint, Definition
 from windlass.core.crashpoint import crashpoint
@@ -63,7 +64,7 @@ class Control:
         writes = input_writes(blueprint, input)
         kept = {name: blueprint.codec.encode(value, name).data.decode() for name, value in writes.items()}
         digest = sha256(msgspec.json.encode(kept, order="sorted")).hexdigest()
-        if id is not None and (found := await self.store.find(r.Runs(ids=(run,)))):
+        if id is not None and (found := await self.store.find(queries.Runs(ids=(run,)))):
             return await self._attach(found[0], blueprint, digest)
         record = self._record(run, blueprint, digest, options)
         position = Position(run, record.channels)
@@ -75,7 +76,7 @@ class Control:
         try:
             await self.store.create(record, first, self.services.owner)
         except RunExists:
-            found = await self.store.find(r.Runs(ids=(run,)))
+            found = await self.store.find(queries.Runs(ids=(run,)))
             return await self._attach(found[0], blueprint, digest)
         crashpoint("run.create.after")
         record = msgspec.structs.replace(record, epoch=1, head=first.head)
@@ -133,12 +134,12 @@ class Control:
         position.seq, position.n, position.branch = record.head.seq, record.head.n, record.head.branch
         wake = self.services.notifier.wake
         journal = Journal(self.store, self.services.seams, record, position, lambda: wake(run), {}, None)
-        for command in await self.store.find(r.Commands(run=run)):
+        for command in await self.store.find(queries.Commands(run=run)):
             if command.verb == verb:
-                journal.change(r.CommandTaken(command.id))
+                journal.change(changes.CommandTaken(command.id))
         if verb == "cancel":
-            for asked in await self.store.find(r.Questions(run=run)):
-                journal.change(r.QuestionPut(msgspec.structs.replace(asked, status="withdrawn")))
+            for asked in await self.store.find(queries.Questions(run=run)):
+                journal.change(changes.QuestionPut(msgspec.structs.replace(asked, status="withdrawn")))
                 journal.say("question.withdrawn", asked.address, id=asked.id)
         status = move(run, record.head.status, verb)
         journal.say("run.paused" if status is PAUSED else "run.cancelled")
@@ -170,7 +171,7 @@ class Control:
                 await ear.changed()
 
     async def _is_taken(self, run: str, verb: str) -> bool:
-        waiting = {command.verb for command in await self.store.find(r.Commands(run=run))}
+        waiting = {command.verb for command in await self.store.find(queries.Commands(run=run))}
         return verb not in waiting
 
     async def resume(self, run: str, edits: dict[str, Any] | None, by: str) -> None:
@@ -213,7 +214,7 @@ class Control:
             QuestionUnknown: no question has this id.
             AlreadyAnswered: it is closed, with another answer or none.
         """
-        found = await self.store.find(r.Questions(ids=(question,), statuses=None))
+        found = await self.store.find(queries.Questions(ids=(question,), statuses=None))
         if not found:
             raise QuestionUnknown(f"no question {question!r} in {self.store.url}")
         asked = found[0]

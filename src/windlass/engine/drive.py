@@ -7,6 +7,7 @@ import asyncio
 from collections import deque
 from typing import Any
 
+from windlass.core import ops
 from windlass.core import records as r
 from windlass.core.blueprint import Blueprint
 from windlass.core.position import Position
@@ -42,7 +43,7 @@ class Drive:
         # Why nothing new is launched: pause, cancel, rollback, fail; or stay, until a resume is taken.
         self.leaving = "" if record.head.status in UNFINISHED else "stay"
         self.rollback: dict[str, Any] = {}  # the arguments of the rollback under way
-        self.failure: tuple[str, r.Failure] | None = None
+        self.failure: tuple[str, ops.Failure] | None = None
         self.over = False
         self.news = True  # a command may be waiting
         self.seen: set[str] = set()  # commands that were taken, or are being acted on

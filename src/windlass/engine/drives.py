@@ -4,6 +4,7 @@ import asyncio
 
 import msgspec
 
+from windlass.core import queries
 from windlass.core import records as r
 from windlass.core.blueprint import Blueprint, Definition, differences
 from windlass.core.errors import DefinitionChanged, DefinitionError, DefinitionUnknown, RunOwned, RunState
@@ -92,7 +93,7 @@ class Drives:
         if not record.head.branch and record.parent is None:
             return Ledger(tree_id, [], "adopt")
         adopt = record.parent.effects if record.parent else "adopt"
-        return Ledger(tree_id, await self.store.find(r.Effects(tree=tree_id)), adopt)
+        return Ledger(tree_id, await self.store.find(queries.Effects(tree=tree_id)), adopt)
 
     def begin(self, loop: RunLoop) -> None:
         """Let a loop drive its run in the background."""

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 from msgspec import Raw
 
+from windlass.core import changes, ops
 from windlass.core import records as r
 from windlass.core.codec import Codec
 from windlass.core.crashpoint import crashpoint
@@ -91,7 +92,7 @@ async def perform(
     if adopted is not None:
         return codec.decode(bytes(adopted.value), activation.journal.blob)
     activation.journal.keep(arguments.blobs)
-    intent = r.EffectIntended(
+    intent = ops.EffectIntended(
         activation.address, name, identity, effect_key(activation, name, key), Raw(arguments.data), digest,
         on_doubt if isinstance(on_doubt, str) else "verify", undo, _generation(activation, name, key),
         activation.attempt,
@@ -108,7 +109,7 @@ async def perform(
 
 
 async def _happen(
-    activation: Activation, codec: Codec, intent: r.EffectIntended,
+    activation: Activation, codec: Codec, intent: ops.EffectIntended,
     call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]],
 ) -> Any:  # fmt: skip
     journal, pending = activation.journal, activation.pending
@@ -120,7 +121,7 @@ async def _happen(
     try:
         value = await run_function(activation.services.pool, *call)
     except EffectNotDone:
-        await activation.record(r.EffectInDoubt(activation.address, intent.name, intent.key, "it did not happen"))
+        await activation.record(ops.EffectInDoubt(activation.address, intent.name, intent.key, "it did not happen"))
         raise
     crashpoint("effect.call.after")
     encoded = codec.encode(value, f"{activation.address}.{intent.name}")
@@ -130,16 +131,16 @@ async def _happen(
     return value if encoded.frozen else codec.decode(encoded.data, journal.blob)
 
 
-async def _complete(activation: Activation, intent: r.EffectIntended, value: Raw, how: str) -> None:
+async def _complete(activation: Activation, intent: ops.EffectIntended, value: Raw, how: str) -> None:
     line = _line(activation, intent, "done", value)
     activation.journal.change(line)
     activation.ledger.note(line.effect)
-    await activation.record(r.EffectCompleted(activation.address, intent.name, intent.key, value, how))
+    await activation.record(ops.EffectCompleted(activation.address, intent.name, intent.key, value, how))
 
 
-def _line(activation: Activation, intent: r.EffectIntended, status: Any, value: Raw = r.NULL) -> r.EffectPut:
+def _line(activation: Activation, intent: ops.EffectIntended, status: Any, value: Raw = ops.NULL) -> changes.EffectPut:
     journal = activation.journal
-    return r.EffectPut(
+    return changes.EffectPut(
         r.Effect(
             tree=activation.ledger.tree, run=journal.record.id, branch=journal.position.branch,
             address=intent.address, name=intent.name, key=intent.key.partition("|")[2],
@@ -153,7 +154,7 @@ def _line(activation: Activation, intent: r.EffectIntended, status: Any, value: 
 async def _settled(
     activation: Activation, codec: Codec, identity: str, digest: str,
     call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]], on_doubt: OnDoubt,
-) -> r.EffectCompleted | None:  # fmt: skip
+) -> ops.EffectCompleted | None:  # fmt: skip
     """Return the outcome that is known or becomes known; None when the function has to be called."""
     pending, address = activation.pending, activation.address
     intent = pending.intents.get(identity)
@@ -170,14 +171,14 @@ async def _settled(
     elif identity in pending.cleared:
         return None
     elif on_doubt == "retry":
-        await activation.record(r.EffectInDoubt(address, name, identity, "called again with the same key"))
+        await activation.record(ops.EffectInDoubt(address, name, identity, "called again with the same key"))
     elif callable(on_doubt):
         verdict = await run_function(activation.services.pool, on_doubt, call[1], call[2])
         if isinstance(verdict, Happened):
             value = codec.encode(verdict.value, f"{address}.{name}")
             await _complete(activation, intent, Raw(value.data), "verified")
         else:
-            await activation.record(r.EffectInDoubt(address, name, identity, "verified: it did not happen"))
+            await activation.record(ops.EffectInDoubt(address, name, identity, "verified: it did not happen"))
     else:
         await _ask(activation, identity, doubt_prompt(intent))
     settled = activation.pending
@@ -195,22 +196,22 @@ def doubt_key(pending: Pending, identity: str) -> str:
     return f"{start}{sum(key.startswith(start) for key in pending.answers)}"
 
 
-def doubt_prompt(intent: r.EffectIntended) -> str:
+def doubt_prompt(intent: ops.EffectIntended) -> str:
     """Say what is in doubt: the effect, its key and its arguments."""
     arguments = bytes(intent.arguments).decode()
     return f"Did the effect {intent.name!r} of {intent.address} happen? key {intent.effect_key}, arguments {arguments}"
 
 
-def answered(address: str, identity: str, name: str, value: bytes) -> r.EffectCompleted | r.EffectInDoubt:
+def answered(address: str, identity: str, name: str, value: bytes) -> ops.EffectCompleted | ops.EffectInDoubt:
     """Turn the answer to a doubt into its consequence: an outcome, or leave to call again."""
     verdict = msgspec.json.decode(value)
     if isinstance(verdict, dict) and verdict.get("happened") is True:
         outcome = Raw(msgspec.json.encode(verdict.get("value")))
-        return r.EffectCompleted(address, name, identity, outcome, "answered")
-    return r.EffectInDoubt(address, name, identity, "answered: it did not happen")
+        return ops.EffectCompleted(address, name, identity, outcome, "answered")
+    return ops.EffectInDoubt(address, name, identity, "answered: it did not happen")
 
 
-async def _adopted(activation: Activation, name: str, key: str, digest: str) -> r.EffectCompleted | None:
+async def _adopted(activation: Activation, name: str, key: str, digest: str) -> ops.EffectCompleted | None:
     """Take the outcome of the same effect on another branch, or report it as standing."""
     before = activation.ledger.before(activation, name, key)
     if not before or activation.ledger.adopt != "adopt":
@@ -219,15 +220,15 @@ async def _adopted(activation: Activation, name: str, key: str, digest: str) -> 
     if last.status != "done":
         return None
     if last.arguments_digest != digest:
-        activation.journal.change(r.EffectPut(msgspec.structs.replace(last, status="standing")))
+        activation.journal.change(changes.EffectPut(msgspec.structs.replace(last, status="standing")))
         activation.journal.say("effect.diverged", activation.address, name=name, key=last.effect_key, standing=True)
         return None
-    intent = r.EffectIntended(
+    intent = ops.EffectIntended(
         activation.address, name, f"{name}|{key}", last.effect_key, last.arguments, digest, last.on_doubt, last.undo,
         last.generation, activation.attempt,
     )  # fmt: skip
     line = _line(activation, intent, "done", last.value)
     activation.journal.change(line)
-    outcome = r.EffectCompleted(activation.address, name, f"{name}|{key}", last.value, "adopted")
+    outcome = ops.EffectCompleted(activation.address, name, f"{name}|{key}", last.value, "adopted")
     await activation.record(intent, outcome)
     return outcome

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from windlass.core import changes, ops, queries
 from windlass.core import records as r
 from windlass.core.errors import TaskError, ValidationFailed, WindlassError
 from windlass.core.types import json_schema
@@ -37,7 +38,7 @@ def decide(drive: Drive, outcome: Outcome) -> r.Finished | None:
     error = outcome.error
     failure = describe(error)
     action = _next(drive, activation, error)
-    failed = r.AttemptFailed(activation.address, activation.attempt, failure, abandoned=outcome.abandoned)
+    failed = ops.AttemptFailed(activation.address, activation.attempt, failure, abandoned=outcome.abandoned)
     if action.kind == "retry":
         due_at = drive.clock.now() + float(action.value or 0.0)
         fresh = action.fresh or isinstance(error, ValidationFailed)
@@ -75,7 +76,7 @@ def _next(drive: Drive, activation: Activation, error: BaseException) -> Recover
     return action
 
 
-def _instead(drive: Drive, activation: Activation, failure: r.Failure, action: RecoveryAction) -> r.Finished | None:
+def _instead(drive: Drive, activation: Activation, failure: ops.Failure, action: RecoveryAction) -> r.Finished | None:
     address, node = activation.address, activation.node
     if action.kind in ("fallback", "skip"):
         value = action.value
@@ -108,12 +109,12 @@ def _shape(node: Any) -> Any:
 
 async def withdraw(drive: Drive) -> None:
     """Close the run's open questions: whoever would answer is told that nobody waits any more."""
-    for asked in await drive.services.store.find(r.Questions(run=drive.run)):
-        drive.journal.change(r.QuestionPut(msgspec.structs.replace(asked, status="withdrawn")))
+    for asked in await drive.services.store.find(queries.Questions(run=drive.run)):
+        drive.journal.change(changes.QuestionPut(msgspec.structs.replace(asked, status="withdrawn")))
         drive.journal.say("question.withdrawn", asked.address, id=asked.id)
 
 
-def describe(error: BaseException, depth: int = 0) -> r.Failure:
+def describe(error: BaseException, depth: int = 0) -> ops.Failure:
     """Turn an exception into what is kept of it: class, message, the user's frames, the chain of causes."""
     frames = [
         f"{frame.filename}:{frame.lineno} in {frame.name}"
@@ -124,10 +125,10 @@ def describe(error: BaseException, depth: int = 0) -> r.Failure:
     cause = describe(inner, depth + 1) if inner is not None and depth < MOST_CAUSES else None
     kind = error.kind if isinstance(error, TaskError) and error.kind else type(error).__name__
     code = error.code if isinstance(error, WindlassError) else "task"
-    return r.Failure(kind, str(error), code, tuple(frames[-MOST_FRAMES:]), cause)
+    return ops.Failure(kind, str(error), code, tuple(frames[-MOST_FRAMES:]), cause)
 
 
-def plain(failure: r.Failure) -> dict[str, Any]:
+def plain(failure: ops.Failure) -> dict[str, Any]:
     """Show a failure as plain JSON, for events."""
     shown: dict[str, Any] = msgspec.to_builtins(failure)
     return shown

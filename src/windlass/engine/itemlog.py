@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec import Raw, json
 
+from windlass.core import changes
 from windlass.core import records as r
 from windlass.core.crashpoint import crashpoint
 from windlass.core.events import Event
@@ -61,7 +62,7 @@ class ItemLog:
                 lane.items.append(item)
                 lane.firm.add((item.address, item.attempt))
         for address, attempt in sorted(gone):
-            self.journal.change(r.ItemsDropped(address, attempt, "", self._arrival))
+            self.journal.change(changes.ItemsDropped(address, attempt, "", self._arrival))
 
     def _lane(self, address: str) -> Lane:
         return self.lanes.setdefault(parse(address)[0], Lane())
@@ -154,7 +155,7 @@ class ItemLog:
             return None
         piece = json.decode(output, type=list[tuple[int, Raw]])[0][1] if activation.node.mapped else output
         item = self._item(activation, piece, "stream")
-        self.journal.change(r.ItemsPut((item,)))
+        self.journal.change(changes.ItemsPut((item,)))
         return item
 
     def finished(self, activation: Activation, item: r.Item | None) -> None:
@@ -171,7 +172,7 @@ class ItemLog:
         self._buffer = [item for item in self._buffer if (item.address, item.attempt) != attempt]
         if attempt in self._kept:
             self._kept.discard(attempt)
-            self.journal.change(r.ItemsDropped(*attempt, "progress", self._arrival))
+            self.journal.change(changes.ItemsDropped(*attempt, "progress", self._arrival))
 
     def died(self, activation: Activation) -> list[str]:
         """Drop the provisional items of an attempt; return the consumers that were handed any."""
@@ -183,7 +184,7 @@ class ItemLog:
         lost = [place for place, item in enumerate(lane.items) if (item.address, item.attempt) == gone]
         if not lost:
             return []
-        self.journal.change(r.ItemsDropped(*gone, "stream", self._arrival))
+        self.journal.change(changes.ItemsDropped(*gone, "stream", self._arrival))
         lane.items = [item for item in lane.items if (item.address, item.attempt) != gone]
         return [consumer for consumer, number in lane.handed.items() if number > lost[0]]
 

@@ -16,25 +16,14 @@ from typing import Any
 import msgspec
 
 from windlass.core import records as r
+from windlass.core.changes import BlobPut, Change, ManifestPut, Write
 from windlass.core.clock import Seams
 from windlass.core.codec import Codec
 from windlass.core.errors import StoreUnavailable
 from windlass.core.events import count
+from windlass.core.ops import Op
 from windlass.core.position import Position
-from windlass.core.records import (
-    ENCODER,
-    Blob,
-    BlobPut,
-    Body,
-    Change,
-    Head,
-    Manifest,
-    ManifestPut,
-    Op,
-    Row,
-    Said,
-    Write,
-)
+from windlass.core.records import ENCODER, Blob, Body, Head, Manifest, Row, Said
 from windlass.core.states import Status
 from windlass.engine.reconcile import Step
 from windlass.stores.base import Store, row_digest
@@ -167,9 +156,9 @@ class Journal:
             body = Body(now, ops, finished, dropped=dropped, said=said, blobs=fresh)
             position.fold(kind, body)
         else:
-            parts = (now, ops, step.finished, step.results, step.deltas, step.planned, dropped, said)
-            position.fold(kind, Body(*parts), step.channels)
-            body = Body(*parts, position.digest(), fresh)
+            body = Body(now, ops, step.finished, step.results, step.deltas, step.planned, dropped, said, "", fresh)
+            position.fold(kind, body, step.channels)
+            body.digest = position.digest()
         first = position.seq + 1
         position.seq = last = position.seq + count(kind, body)
         data = ENCODER.encode(body)

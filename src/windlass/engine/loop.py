@@ -9,6 +9,7 @@ the only difference. When nothing executes, `_rest` decides: go on, sleep a mome
 import asyncio
 from collections import deque
 
+from windlass.core import ops, queries
 from windlass.core import records as r
 from windlass.core.errors import StepLimitReached, WindlassError
 from windlass.core.position import Pending
@@ -26,6 +27,7 @@ from windlass.engine.tree import roll_back
 SLICE_SECONDS = 0.005  # a run that never waits lets others have the loop this often
 SOON_SECONDS = 1.0  # what is due sooner is waited for in memory (D19)
 STALL_SECONDS = 60.0
+EFFECT_SECONDS = 5.0  # that an effect in flight gets when the process leaves; after that it is in doubt
 MOST_CRASHES = 3  # owners that died in a row without a step between: the run is poison (D6)
 
 
@@ -46,11 +48,18 @@ class RunLoop(Drive):
                 await self._turn()
         finally:
             notifier.forget("!" + self.run, self.hear)
-            for activation in self.running.values():
-                activation.closed = True
-                if activation.task is not None:
-                    activation.task.cancel()
+            await self._leave()
         return self.journal.head.status
+
+    async def _leave(self) -> None:
+        """Interrupt what still runs; effects in flight get a while to come to their outcome."""
+        effects = {effect for activation in self.running.values() for effect in activation.effects}
+        if effects and self.journal.broken is None:
+            await asyncio.wait(effects, timeout=EFFECT_SECONDS)
+        for activation in self.running.values():
+            activation.closed = True
+            if activation.task is not None and activation is not self.direct:
+                activation.task.cancel()
 
     def hear(self) -> None:
         """Note that a command may be waiting; one that cannot wait stops what runs in the drive's own task."""
@@ -89,7 +98,7 @@ class RunLoop(Drive):
         """Take the run over: count crashes, put effects in doubt to a person, make what may run ready."""
         record, position = self.journal.record, self.position
         if self.has_streams:
-            items = await self.services.store.find(r.Items(run=self.run))
+            items = await self.services.store.find(queries.Items(run=self.run))
             self.items.load(items, {a: 1 for a in position.waiting if a not in position.settled})
         if record.owner is not None:
             crashes = self.journal.head.crashes + 1
@@ -99,6 +108,12 @@ class RunLoop(Drive):
                 said = f"{crashes} owners died in a row at {', '.join(position.waiting)}"
                 await self.end(FAILED, "run.failed", failure={"kind": "Poison", "message": said, "code": "run.poison"})
                 return
+        changed = [
+            name for name, digest in record.sources.items()
+            if name in self.blueprint.nodes and self.blueprint.nodes[name].source_digest != digest
+        ]  # fmt: skip
+        if changed and (record.owner is not None or self.leaving):
+            self.journal.say("definition.code_changed", nodes=changed)
         clean = record.head.status in (WAITING, PAUSED, FAILED)
         asked = [op for address, pending in position.pending.items() for op in self._doubts(address, pending)]
         self.journal.note(*asked)
@@ -116,7 +131,7 @@ class RunLoop(Drive):
         if record.owner is not None or asked:
             await self.journal.write("record", status=self.journal.head.status if self.leaving else RUNNING)
 
-    def _doubts(self, address: str, pending: Pending) -> list[r.QuestionAsked]:
+    def _doubts(self, address: str, pending: Pending) -> list[ops.QuestionAsked]:
         return [
             question(self.journal, address, doubt_key(pending, key), doubt_prompt(intent), DOUBT_SCHEMA)
             for key, intent in pending.intents.items()

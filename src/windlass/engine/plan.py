@@ -13,8 +13,9 @@ from msgspec import Raw
 
 from windlass.core.blueprint import END, Blueprint, Branch, NodeSpec
 from windlass.core.errors import DefinitionError, TaskError
+from windlass.core.ops import NULL
 from windlass.core.position import Position, parse
-from windlass.core.records import NULL, Finished, Planned
+from windlass.core.records import Finished, Planned
 from windlass.core.words import Send
 
 Read = Callable[[str], Any]  # a channel's settled value, private to the reader
@@ -91,7 +92,7 @@ def _plan_graph(
         chosen.add(node)
         targets.update(dict.fromkeys(blueprint.edges.get(node, ())))
         for branch in blueprint.branches.get(node, ()):
-            names, sends = _choose(blueprint, branch, node, read)
+            names, sends = _choose(branch, node, read)
             targets.update(dict.fromkeys(names))
             for ordinal, send in enumerate(sends, start=len(finished.sends)):
                 payload = encode(send.value, f"{node}.send[{ordinal}]")
@@ -114,7 +115,7 @@ def _arrive(blueprint: Blueprint, node: str, arrivals: dict[str, list[str]]) -> 
             arrivals[join].append(node)
 
 
-def _choose(blueprint: Blueprint, branch: Branch, node: str, read: Read) -> tuple[list[str], list[Send]]:
+def _choose(branch: Branch, node: str, read: Read) -> tuple[list[str], list[Send]]:
     try:
         choice = branch.choose(*(read(name) for name in branch.params))
     except Exception as error:
@@ -122,7 +123,7 @@ def _choose(blueprint: Blueprint, branch: Branch, node: str, read: Read) -> tupl
     choices = [choice] if isinstance(choice, str | Send) else list(choice)
     for one in choices:
         name = one.node if isinstance(one, Send) else one
-        if name not in branch.targets and not (isinstance(one, Send) and name in blueprint.nodes):
+        if name not in branch.targets:
             raise TaskError(f"branch {branch.name} after {node} chose {name!r}, which is none of {branch.targets}")
     return [one for one in choices if isinstance(one, str)], [one for one in choices if isinstance(one, Send)]
 

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
+from windlass.core import changes, ops
 from windlass.core import records as r
 from windlass.core.crashpoint import crashpoint
 from windlass.engine.activation import Activation
@@ -28,11 +29,11 @@ async def ask(activation: Activation, identity: str, prompt: str, shape: Any) ->
     return bytes(activation.pending.answers[identity])
 
 
-def question(journal: Journal, address: str, identity: str, prompt: str, shape: Any) -> r.QuestionAsked:
+def question(journal: Journal, address: str, identity: str, prompt: str, shape: Any) -> ops.QuestionAsked:
     """Make a question with its one stable id, and put its line into the next write."""
     run, schema = journal.record.id, Raw(msgspec.json.encode(shape))
     id_ = sha256(f"{run}|{journal.position.branch}|{address}|{identity}".encode()).hexdigest()[:16]
     asked_at = journal.seams.clock.now()
     line = r.Question(id=id_, run=run, address=address, key=identity, prompt=prompt, schema=schema, asked_at=asked_at)
-    journal.change(r.QuestionPut(line))
-    return r.QuestionAsked(address, identity, id_, prompt, schema)
+    journal.change(changes.QuestionPut(line))
+    return ops.QuestionAsked(address, identity, id_, prompt, schema)

@@ -5,6 +5,7 @@ from typing import Any
 
 from msgspec import UNSET, Struct
 
+from windlass.core import queries
 from windlass.core import records as r
 from windlass.core.blueprint import EVERY_STEP, Blueprint
 from windlass.core.codec import Codec
@@ -57,7 +58,7 @@ async def get(store: Store, run: str) -> r.RunRecord:
     Raises:
         RunUnknown: no run has this id.
     """
-    found = await store.find(r.Runs(ids=(run,)))
+    found = await store.find(queries.Runs(ids=(run,)))
     if not found:
         raise RunUnknown(run, store.url)
     return found[0]
@@ -124,7 +125,7 @@ async def replay(store: Store, run: str, blueprint: Blueprint | None) -> Replay:
     position: Position | None = None
     differing: list[int] = []
     number = after = 0
-    while page := await store.find(r.Rows(run=run, after=after)):
+    while page := await store.find(queries.Rows(run=run, after=after)):
         for row in page:
             body = BODY.decode(row.body)
             if position is None or row.branch != position.branch:
@@ -146,7 +147,7 @@ async def replay(store: Store, run: str, blueprint: Blueprint | None) -> Replay:
 
 async def _start(store: Store, record: r.RunRecord, row: r.Row) -> Position:
     """Begin a branch: from its snapshot, or at the run's first row from nothing."""
-    manifests = await store.find(r.Manifests(run=record.id, until=row.last))
+    manifests = await store.find(queries.Manifests(run=record.id, until=row.last))
     if manifests and manifests[0].seq == row.last:
         return load(r.Loaded(record, manifests[0], ()))
     position = Position(record.id, record.channels)
@@ -168,7 +169,7 @@ async def events(
         while True:
             record = await get(store, run)
             log = recent() or log
-            rows = await store.find(r.Rows(run=run, after=after, limit=PAGE))
+            rows = await store.find(queries.Rows(run=run, after=after, limit=PAGE))
             batch = [event for row in rows for event in told(row) if event.seq > after]
             if log is not None and until_settled is not None:
                 fresh = [(arrival, event) for arrival, event in tuple(log.recent) if arrival > seen]
@@ -190,7 +191,7 @@ async def result(store: Store, run: str, blueprint: Blueprint | None) -> Result:
     record = loaded.record
     head = record.head
     if head.status is not Status.COMPLETED:
-        asked = await store.find(r.Questions(run=run))
+        asked = await store.find(queries.Questions(run=run))
         return Result(run, head.status.value, None, tuple(question.id for question in asked), head.due_at)
     position = load(loaded)
     codec = blueprint.codec if blueprint is not None else LENIENT
@@ -208,7 +209,7 @@ def output(shown: dict[str, Any], blueprint: Blueprint | None) -> Any:
 
 async def last_failure(store: Store, run: str) -> dict[str, Any] | None:
     """Return what failed a run, as its last run.failed event tells it."""
-    rows = await store.find(r.Rows(run=run, newest_first=True, limit=20))
+    rows = await store.find(queries.Rows(run=run, newest_first=True, limit=20))
     for row in rows:
         for event in reversed(told(row)):
             if event.type == "run.failed":

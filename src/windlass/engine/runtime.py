@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Any, Self
 
+from windlass.core import queries
 from windlass.core import records as r
 from windlass.core.blueprint import Definition
 from windlass.core.clock import Seams
@@ -210,11 +211,11 @@ class Runtime:
 
     async def runs(self, **filters: Any) -> list[r.RunRecord]:
         """Return runs, newest first; filters are those of `records.Runs`."""
-        return await self.store.find(r.Runs(**filters))
+        return await self.store.find(queries.Runs(**filters))
 
     async def questions(self, run: str | None = None) -> list[r.Question]:
         """Return open questions, oldest first."""
-        return await self.store.find(r.Questions(run=run))
+        return await self.store.find(queries.Questions(run=run))
 
     async def _blueprint(self, run: str) -> Any:
         return self._drives.blueprints.get((await reads.get(self.store, run)).definition)

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from windlass.core import changes, ops, queries
 from windlass.core import records as r
 from windlass.core.blueprint import Blueprint, Checkpoints
 from windlass.core.crashpoint import crashpoint
@@ -29,12 +30,12 @@ async def position_at(store: Store, record: r.RunRecord, seq: int) -> Position:
     Raises:
         StoreCorrupt: a row or snapshot on the way is damaged.
     """
-    manifests = await store.find(r.Manifests(run=record.id, until=seq))
+    manifests = await store.find(queries.Manifests(run=record.id, until=seq))
     manifest = manifests[0] if manifests else None
     rows: list[r.Row] = []
     after = manifest.seq if manifest else 0
     while True:
-        page = await store.find(r.Rows(run=record.id, after=after, until=seq))
+        page = await store.find(queries.Rows(run=record.id, after=after, until=seq))
         rows += page
         if not page or page[-1].last >= seq:
             break
@@ -46,7 +47,7 @@ async def steps(store: Store, run: str, until: int | None = None) -> list[r.Row]
     """Return the step rows of a run, oldest first, all branches."""
     found: list[r.Row] = []
     after = 0
-    while page := await store.find(r.Rows(run=run, after=after, until=until, kind="step")):
+    while page := await store.find(queries.Rows(run=run, after=after, until=until, kind="step")):
         found += page
         after = page[-1].last
     return found
@@ -189,7 +190,7 @@ async def _undo(drive: Drive, target: Position) -> tuple[list[str], list[str]]:
     """Undo what happened after the target; return what was undone, and what could not be."""
     store, journal = drive.services.store, drive.journal
     before = {(a, key) for a, pending in target.pending.items() for key in pending.outcomes}
-    lines = await store.find(r.Effects(run=drive.run))
+    lines = await store.find(queries.Effects(run=drive.run))
     lines = [line for line in lines if line.status in ("done", "undoing") and line.branch == journal.position.branch]
     later = [
         line for line in lines if _is_after(line, target) and (line.address, f"{line.name}|{line.key}") not in before
@@ -203,13 +204,13 @@ async def _undo(drive: Drive, target: Position) -> tuple[list[str], list[str]]:
         if undo is None or line.status == "undoing":
             left.append(name)
             continue
-        journal.change(r.EffectPut(msgspec.structs.replace(line, status="undoing")))
+        journal.change(changes.EffectPut(msgspec.structs.replace(line, status="undoing")))
         await journal.write("record", status=RUNNING)
         how = await _compensate(drive, line, undo)
         if how == "undone":
-            journal.change(r.EffectPut(msgspec.structs.replace(line, status="undone")))
+            journal.change(changes.EffectPut(msgspec.structs.replace(line, status="undone")))
         (undone if how == "undone" else left).append(name)
-        journal.note(r.EffectUndone(line.address, line.name, f"{line.name}|{line.key}", how))
+        journal.note(ops.EffectUndone(line.address, line.name, f"{line.name}|{line.key}", how))
         await journal.write("record", status=RUNNING)
     return undone, left
 

@@ -12,8 +12,10 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
+from windlass.core.changes import Write
 from windlass.core.errors import StoreUnknown
-from windlass.core.records import Command, Item, Loaded, Owner, Query, Row, RunRecord, Write
+from windlass.core.queries import Query
+from windlass.core.records import Command, Item, Loaded, Owner, Row, RunRecord
 
 T = TypeVar("T")
 LEASE_SECONDS = 15.0  # how long an owner that cannot be seen to be dead keeps its runs (D2)

@@ -1,0 +1,76 @@
+"""What a fenced write carries: rows of the log, and changes to the small tables beside it.
+
+A feature that keeps something new adds a kind of change here, not a method to the store.
+"""
+
+from typing import TypeAlias
+
+from msgspec import Struct
+
+from windlass.core.records import Blob, Effect, Head, Item, Manifest, Question, Row
+
+
+class QuestionPut(Struct, frozen=True):
+    """Insert or replace a question."""
+
+    question: Question
+
+
+class EffectPut(Struct, frozen=True):
+    """Insert or replace a line of the effect ledger, by (tree, run, branch, address, name, key)."""
+
+    effect: Effect
+
+
+class CommandTaken(Struct, frozen=True):
+    """A command was consumed; posting its id again does nothing."""
+
+    id: str
+
+
+class ItemsPut(Struct, frozen=True):
+    """Insert stream items."""
+
+    items: tuple[Item, ...]
+
+
+class ItemsDropped(Struct, frozen=True):
+    """Delete the items of an activation's attempt; of one lane, or of both when it is empty.
+
+    `before` spares what arrived from that number on: the same attempt, begun again by a later owner.
+    """
+
+    address: str
+    attempt: int
+    lane: str = ""
+    before: int | None = None
+
+
+class BlobPut(Struct, frozen=True):
+    """Keep bytes under their digest; keeping the same again is nothing."""
+
+    blob: Blob
+
+
+class ManifestPut(Struct, frozen=True):
+    """Keep a snapshot."""
+
+    manifest: Manifest
+
+
+Change: TypeAlias = QuestionPut | EffectPut | CommandTaken | ItemsPut | ItemsDropped | BlobPut | ManifestPut
+
+
+class Write(Struct, frozen=True):
+    """One fenced, atomic write: accepted only while the run has this epoch and its last event is `after`.
+
+    `release` gives the run up in the same transaction.
+    """
+
+    run: str
+    epoch: int
+    after: int
+    rows: tuple[Row, ...]
+    head: Head
+    changes: tuple[Change, ...] = ()
+    release: bool = False

@@ -1,0 +1,83 @@
+"""What a store can be asked: `find` answers each query with a list of its records."""
+
+from typing import Generic, TypeVar
+
+from msgspec import Struct
+
+from windlass.core.records import Command, Effect, Item, Manifest, Question, Row, RowKind, RunRecord
+from windlass.core.states import Status
+
+T = TypeVar("T")
+
+
+class Query(Struct, Generic[T], frozen=True, kw_only=True):
+    """A question to the store; `find` answers with a list of T."""
+
+
+class Runs(Query[RunRecord], frozen=True, kw_only=True):
+    """Runs, newest first, after the id `after` of the last page.
+
+    Args:
+        claimable: only unfinished runs without a live owner that have work: never started, interrupted, due before
+            `due_before`, or with a command waiting.
+    """
+
+    ids: tuple[str, ...] | None = None
+    definitions: tuple[str, ...] | None = None
+    statuses: tuple[Status, ...] | None = None
+    tenant: str | None = None
+    tags: dict[str, str] = {}
+    claimable: bool = False
+    due_before: float | None = None
+    after: str | None = None
+    limit: int = 100
+
+
+class Rows(Query[Row], frozen=True, kw_only=True):
+    """Rows of one run whose last event is above `after` (and at most `until`), in order; or the last ones first."""
+
+    run: str
+    after: int = 0
+    until: int | None = None
+    kind: RowKind | None = None
+    newest_first: bool = False
+    limit: int = 1000
+
+
+class Questions(Query[Question], frozen=True, kw_only=True):
+    """Questions, oldest first."""
+
+    run: str | None = None
+    ids: tuple[str, ...] | None = None
+    statuses: tuple[str, ...] | None = ("open",)
+    limit: int = 1000
+
+
+class Commands(Query[Command], frozen=True, kw_only=True):
+    """Commands of a run that nobody has taken yet, in the order in which they were posted."""
+
+    run: str
+
+
+class Effects(Query[Effect], frozen=True, kw_only=True):
+    """Lines of the effect ledger, oldest first: of a tree (one address, or all), or of a run."""
+
+    tree: str | None = None
+    run: str | None = None
+    address: str | None = None
+
+
+class Items(Query[Item], frozen=True, kw_only=True):
+    """Stream items of a run with an arrival number above `after`, in order of arrival."""
+
+    run: str
+    after: int = -1
+    lane: str | None = None
+    limit: int = 10000
+
+
+class Manifests(Query[Manifest], frozen=True, kw_only=True):
+    """The latest snapshot of a run at or before event `until`."""
+
+    run: str
+    until: int

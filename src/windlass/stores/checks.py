@@ -1,0 +1,120 @@
+"""What every store checks: that a write continues its run without a gap, and that what is read is what was written."""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from hashlib import sha256
+
+from msgspec import MsgspecError, Raw
+from msgspec.structs import replace
+
+from windlass.core.changes import Write
+from windlass.core.errors import AlreadyAnswered, QuestionUnknown, RunOwned, StoreCorrupt, StoreError
+from windlass.core.records import ENCODER, Command, Manifest, Owner, Question, Row
+from windlass.stores.base import row_digest
+
+
+def check_write(write: Write) -> None:
+    """Refuse a write that would leave a gap: its rows follow `after` and each other, and end at its head.
+
+    Raises:
+        StoreError: they do not; the store's caller is at fault.
+    """
+    last = write.after
+    for row in write.rows:
+        if row.first != last + 1 or row.last < row.first or row.run != write.run:
+            raise StoreError(f"run {write.run}: a row of events {row.first}..{row.last} cannot follow event {last}")
+        last = row.last
+    if write.head.seq != last:
+        raise StoreError(f"run {write.run}: the head says event {write.head.seq}, the rows end at {last}")
+
+
+def encoded(record: object) -> bytes:
+    """Encode a record.
+
+    Raises:
+        StoreError: it holds what JSON does not; nothing was written.
+    """
+    try:
+        return ENCODER.encode(record)
+    except (TypeError, ValueError, MsgspecError) as error:
+        raise StoreError(f"a {type(record).__name__} cannot be kept: {error}") from error
+
+
+def answer(command: Command, question: Question | None, value: Raw) -> Question:
+    """Move a question from open to answered, as an `answer` command asks.
+
+    Raises:
+        QuestionUnknown: the command's run has no such question.
+        AlreadyAnswered: the question is not open.
+    """
+    if question is None or question.run != command.run:
+        raise QuestionUnknown(f"run {command.run} has no question {command.arguments.get('question')!r}")
+    if question.status != "open":
+        by = f" by {question.by}" if question.by else ""
+        raise AlreadyAnswered(f"question {question.id} of run {question.run} is {question.status}{by}")
+    by = command.by or str(command.arguments.get("by") or "")
+    return replace(question, status="answered", answer=value, by=by, answered_at=command.at)
+
+
+def owned(run: str, owner: Owner, until: float) -> RunOwned:
+    """Say who has a run, and until when nobody else gets it."""
+    moment = datetime.fromtimestamp(until, tz=UTC).isoformat(timespec="seconds")
+    return RunOwned(f"run {run} is owned by process {owner.pid} on {owner.host} until {moment}")
+
+
+def verify_rows(run: str, rows: Iterable[Row]) -> None:
+    """Compare rows with their digests.
+
+    Raises:
+        StoreCorrupt: one does not match.
+    """
+    for row in rows:
+        if row_digest(run, row.first, row.last, row.body) != row.digest:
+            raise StoreCorrupt(f"run {run}: the row of events {row.first}..{row.last} does not match its digest")
+
+
+def verify_sequence(run: str, rows: Iterable[Row], after: int) -> int:
+    """Follow rows from event `after` on, and return the last event.
+
+    Raises:
+        StoreCorrupt: events are missing.
+    """
+    for row in rows:
+        if row.first != after + 1:
+            raise StoreCorrupt(f"run {run}: event {after + 1} is missing before {row.first}..{row.last}")
+        after = row.last
+    return after
+
+
+def verify_tail(run: str, rows: Sequence[Row], after: int, head: int) -> None:
+    """Verify the rows with which a run is loaded: digests, sequence, and that they reach the head.
+
+    Raises:
+        StoreCorrupt: they do not.
+    """
+    verify_rows(run, rows)
+    last = verify_sequence(run, rows, after)
+    if last != head:
+        raise StoreCorrupt(f"run {run}: the log ends at event {last}, the run stands at {head}")
+
+
+def verify_manifest(manifest: Manifest) -> None:
+    """Compare a snapshot with its digest.
+
+    Raises:
+        StoreCorrupt: it does not match.
+    """
+    run, seq = manifest.run, manifest.seq
+    if row_digest(run, seq, seq, manifest.body) != manifest.digest:  # signed as the row of one event would be
+        raise StoreCorrupt(f"run {run}: the snapshot at event {seq} does not match its digest")
+
+
+def verify_blob(digest: str, content: bytes) -> bytes:
+    """Compare a blob with its digest and return it.
+
+    Raises:
+        StoreCorrupt: it does not match.
+    """
+    if sha256(content).hexdigest() != digest:
+        raise StoreCorrupt(f"blob {digest} does not match its digest")
+    return content

@@ -1,0 +1,147 @@
+"""What the memory store keeps, and how a query finds it: a dictionary per kind, walked from end to end."""
+
+from bisect import bisect_right
+from operator import attrgetter
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec.structs import replace
+
+from windlass.core import queries
+from windlass.core import records as r
+from windlass.core.errors import StoreError
+from windlass.core.records import Owner, RunRecord
+from windlass.core.states import CREATED, ENDED, RUNNING, WAITING
+from windlass.stores import checks
+
+T = TypeVar("T")
+LAST = attrgetter("last")
+QUESTION = msgspec.json.Decoder(r.Question)
+EFFECT = msgspec.json.Decoder(r.Effect)
+COMMAND = msgspec.json.Decoder(r.Command)
+ITEM = msgspec.json.Decoder(r.Item)
+
+
+class Kept:
+    """A run as it is kept."""
+
+    __slots__ = ("epoch", "head", "items", "manifests", "no", "owner", "record", "rows", "updated_at", "waiting")
+
+    def __init__(self, no: int, record: RunRecord, owner: str | None) -> None:
+        self.no = no
+        self.record = record
+        self.owner = owner
+        self.epoch = 0 if owner is None else 1
+        self.head = r.Head()
+        self.updated_at = record.created_at
+        self.rows: list[r.Row] = []
+        self.manifests: dict[int, r.Manifest] = {}  # by the event they stand after
+        self.items: dict[tuple[int, str, str, int, int], bytes] = {}
+        self.waiting: dict[str, bytes] = {}  # commands that nobody has taken
+
+
+class World:
+    """What the stores of one name share."""
+
+    def __init__(self) -> None:
+        self.runs: dict[str, Kept] = {}
+        self.leases: dict[str, tuple[Owner, float]] = {}
+        self.commands: set[str] = set()  # every id that was ever posted or taken
+        self.questions: dict[str, bytes] = {}
+        self.effects: dict[tuple[str, str, str, int, str, str], bytes] = {}
+        self.blobs: dict[str, bytes] = {}
+        self.writes = 0
+
+    def lease(self, kept: Kept) -> tuple[Owner | None, float | None]:
+        """Return who owns a run, and until when."""
+        return (None, None) if kept.owner is None else self.leases[kept.owner]
+
+    def record(self, kept: Kept) -> RunRecord:
+        """Put a run's record together."""
+        owner, until = self.lease(kept)
+        now = {"head": kept.head, "epoch": kept.epoch, "owner": owner, "owner_until": until}
+        return replace(kept.record, **now, updated_at=kept.updated_at)
+
+    def find(self, query: queries.Query[Any], now: float) -> list[Any]:
+        """Answer a query."""
+        match query:
+            case queries.Runs():
+                wanted = [kept for kept in reversed(self.runs.values()) if self._is_wanted(kept, query, now)]
+                return [self.record(kept) for kept in _first(wanted, query)]
+            case queries.Questions():
+                questions = [QUESTION.decode(body) for body in self.questions.values()]
+                return _first([question for question in questions if _is_asked(question, query)], query)
+            case queries.Effects():
+                effects = [EFFECT.decode(body) for body in self.effects.values()]
+                return [effect for effect in effects if _is_entered(effect, query)]
+            case queries.Rows() | queries.Manifests() | queries.Commands() | queries.Items():
+                kept = self.runs.get(query.run)
+                return [] if kept is None else _of_run(kept, query)
+            case _:
+                raise StoreError(f"{type(query).__name__} is no query that this store knows")
+
+    def _is_wanted(self, kept: Kept, query: queries.Runs, now: float) -> bool:
+        record, until = kept.record, self.lease(kept)[1]
+        return (
+            (query.ids is None or record.id in query.ids)
+            and (query.definitions is None or record.definition in query.definitions)
+            and (query.statuses is None or kept.head.status in query.statuses)
+            and query.tenant in (None, record.tenant)
+            and query.tags.items() <= record.tags.items()
+            and (query.after is None or (query.after in self.runs and kept.no < self.runs[query.after].no))
+            and (not query.claimable or ((until is None or until <= now) and _has_work(kept, query.due_before)))
+        )
+
+
+def _has_work(kept: Kept, due_before: float | None) -> bool:
+    status, due_at = kept.head.status, kept.head.due_at
+    if status is WAITING and due_at is not None and due_before is not None and due_at <= due_before:
+        return True
+    return status in (CREATED, RUNNING) or (bool(kept.waiting) and status not in ENDED)
+
+
+def _is_asked(question: r.Question, query: queries.Questions) -> bool:
+    return (
+        query.run in (None, question.run)
+        and (query.ids is None or question.id in query.ids)
+        and (not query.statuses or question.status in query.statuses)
+    )
+
+
+def _is_entered(effect: r.Effect, query: queries.Effects) -> bool:
+    return (
+        (query.tree is not None or query.run is not None)
+        and query.tree in (None, effect.tree)
+        and query.run in (None, effect.run)
+        and query.address in (None, effect.address)
+    )
+
+
+def _of_run(kept: Kept, query: queries.Rows | queries.Manifests | queries.Commands | queries.Items) -> list[Any]:
+    match query:
+        case queries.Rows():
+            return _rows(kept, query)
+        case queries.Manifests():
+            found = [kept.manifests[seq] for seq in sorted(kept.manifests) if seq <= query.until][-1:]
+            for manifest in found:
+                checks.verify_manifest(manifest)
+            return found
+        case queries.Commands():
+            return [COMMAND.decode(body) for body in kept.waiting.values()]
+        case queries.Items():
+            places = [place for place in sorted(kept.items) if place[0] > query.after]
+            places = [place for place in places if query.lane in (None, place[1])]
+            return [ITEM.decode(kept.items[place]) for place in _first(places, query)]
+
+
+def _rows(kept: Kept, query: queries.Rows) -> list[r.Row]:
+    begin = bisect_right(kept.rows, query.after, key=LAST)
+    end = len(kept.rows) if query.until is None else bisect_right(kept.rows, query.until, key=LAST)
+    rows = [row for row in kept.rows[begin:end] if query.kind in (None, row.kind)]
+    rows = _first(rows[::-1] if query.newest_first else rows, query)
+    checks.verify_rows(query.run, rows)
+    return rows
+
+
+def _first(found: list[T], query: queries.Runs | queries.Questions | queries.Rows | queries.Items) -> list[T]:
+    return found[: max(query.limit, 0)]

@@ -1,0 +1,142 @@
+-- name: add_run
+-- Make a run; its number is the key of its log.
+INSERT INTO runs (id, tenant, definition, tags, status, epoch, owner, branch, n, seq, due_at, crashes, created_at, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: add_record
+-- Keep what never changes about a run.
+INSERT INTO records (no, digest, body) VALUES (?, ?, ?);
+
+-- name: move_head
+-- Fence and advance: nothing matches when another owner claimed the run or another write came first.
+UPDATE runs
+SET status = ?, branch = ?, n = ?, seq = ?, due_at = ?, crashes = ?, updated_at = ?
+WHERE no = ? AND epoch = ? AND seq = ?;
+
+-- name: move_head_and_release
+-- As move_head, and give the run up in the same statement.
+UPDATE runs
+SET status = ?, branch = ?, n = ?, seq = ?, due_at = ?, crashes = ?, updated_at = ?, owner = NULL
+WHERE no = ? AND epoch = ? AND seq = ?;
+
+-- name: add_row
+-- Append to a run's log.
+INSERT INTO log (id, span, branch, n, kind, at, digest, body) VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: run_number
+-- Translate a run's id.
+SELECT no FROM runs WHERE id = ?;
+
+-- name: run_fence
+-- Say which epoch and last event a run has.
+SELECT no, epoch, seq FROM runs WHERE id = ?;
+
+-- name: row_digest
+-- Say how the row that ends at an event is signed.
+SELECT digest FROM log WHERE id = ?;
+
+-- name: take_run
+-- Claim: every later write of the owner before is refused.
+UPDATE runs SET epoch = epoch + 1, owner = ? WHERE no = ?;
+
+-- name: release_run
+-- Give a run up, unless another owner has it by now.
+UPDATE runs SET owner = NULL WHERE id = ? AND epoch = ?;
+
+-- name: claim_of_run
+-- Say who owns a run, and by which epoch.
+SELECT owner, epoch FROM runs WHERE id = ?;
+
+-- name: lease
+-- Say until when an owner's lease lasts.
+SELECT until FROM owners WHERE id = ?;
+
+-- name: keep_lease
+-- Enter an owner's lease, or lengthen it.
+INSERT INTO owners (id, host, boot, pid, started, until) VALUES (?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET until = excluded.until;
+
+-- name: release_all
+-- Give up every run of an owner.
+UPDATE runs SET owner = NULL WHERE owner = ?;
+
+-- name: drop_leases
+-- Forget an owner, and those whose lease ran out long ago and who hold nothing.
+DELETE FROM owners
+WHERE id = ?1 OR (until < ?2 AND NOT EXISTS (SELECT 1 FROM runs WHERE runs.owner = owners.id));
+
+-- name: leases
+-- List the owners whose lease has not run out.
+SELECT id, host, boot, pid, started FROM owners WHERE until > ?;
+
+-- name: one_run
+-- Read a run by its id.
+SELECT runs.no, runs.status, runs.branch, runs.n, runs.seq, runs.due_at, runs.crashes, runs.epoch, runs.updated_at,
+    records.digest, records.body, owners.id, owners.host, owners.boot, owners.pid, owners.started, owners.until
+FROM runs
+JOIN records ON records.no = runs.no
+LEFT JOIN owners ON owners.id = runs.owner
+WHERE runs.id = ?;
+
+-- name: list_runs
+-- List runs, newest first; each filter that is NULL lets everything pass.
+SELECT runs.no, runs.status, runs.branch, runs.n, runs.seq, runs.due_at, runs.crashes, runs.epoch, runs.updated_at,
+    records.digest, records.body, owners.id, owners.host, owners.boot, owners.pid, owners.started, owners.until
+FROM runs
+JOIN records ON records.no = runs.no
+LEFT JOIN owners ON owners.id = runs.owner
+WHERE (:after IS NULL OR runs.no < (SELECT earlier.no FROM runs AS earlier WHERE earlier.id = :after))
+AND (:tenant IS NULL OR runs.tenant = :tenant)
+AND (:definitions IS NULL OR runs.definition IN (SELECT value FROM json_each(:definitions)))
+AND (:statuses IS NULL OR runs.status IN (SELECT value FROM json_each(:statuses)))
+AND NOT EXISTS (
+    SELECT 1 FROM json_each(:tags) AS wanted
+    WHERE NOT EXISTS (
+        SELECT 1 FROM json_each(runs.tags) AS had WHERE had.key = wanted.key AND had.value = wanted.value
+    )
+)
+ORDER BY runs.no DESC
+LIMIT :limit;
+
+-- name: list_some_runs
+-- As list_runs, but only of the ids given, or only runs that may be claimed and have work: never started or
+-- interrupted, due, or with a command waiting. `live` names the owners that are alive. The indexes are named because
+-- the planner, which knows no statistics, would walk all runs.
+WITH wanted (no) AS (
+    SELECT runs.no FROM json_each(:ids) CROSS JOIN runs ON runs.id = json_each.value WHERE NOT :claimable
+    UNION ALL
+    SELECT no FROM runs INDEXED BY runs_free WHERE :claimable AND owner IS NULL AND status IN ('created', 'running')
+    UNION ALL
+    SELECT no FROM runs INDEXED BY runs_due
+    WHERE :claimable AND owner IS NULL AND status = 'waiting' AND due_at <= :due_before
+    UNION ALL
+    SELECT run_no FROM commands INDEXED BY commands_waiting WHERE :claimable AND body IS NOT NULL
+    UNION ALL
+    SELECT runs.no FROM owners CROSS JOIN runs INDEXED BY runs_owned ON runs.owner = owners.id
+    WHERE :claimable AND owners.id NOT IN (SELECT value FROM json_each(:live))
+    AND (runs.status IN ('created', 'running') OR (runs.status = 'waiting' AND runs.due_at <= :due_before))
+)
+SELECT runs.no, runs.status, runs.branch, runs.n, runs.seq, runs.due_at, runs.crashes, runs.epoch, runs.updated_at,
+    records.digest, records.body, owners.id, owners.host, owners.boot, owners.pid, owners.started, owners.until
+FROM runs
+JOIN records ON records.no = runs.no
+LEFT JOIN owners ON owners.id = runs.owner
+WHERE runs.no IN (SELECT no FROM wanted)
+AND (
+    NOT :claimable
+    OR (runs.status IN ('created', 'running', 'waiting', 'paused')
+        AND (runs.owner IS NULL OR runs.owner NOT IN (SELECT value FROM json_each(:live)))
+        AND (:ids IS NULL OR runs.id IN (SELECT value FROM json_each(:ids))))
+)
+AND (:after IS NULL OR runs.no < (SELECT earlier.no FROM runs AS earlier WHERE earlier.id = :after))
+AND (:tenant IS NULL OR runs.tenant = :tenant)
+AND (:definitions IS NULL OR runs.definition IN (SELECT value FROM json_each(:definitions)))
+AND (:statuses IS NULL OR runs.status IN (SELECT value FROM json_each(:statuses)))
+AND NOT EXISTS (
+    SELECT 1 FROM json_each(:tags) AS wanted_tag
+    WHERE NOT EXISTS (
+        SELECT 1 FROM json_each(runs.tags) AS had WHERE had.key = wanted_tag.key AND had.value = wanted_tag.value
+    )
+)
+ORDER BY runs.no DESC
+LIMIT :limit;

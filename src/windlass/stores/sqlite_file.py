@@ -1,0 +1,134 @@
+"""One connection to a SQLite store: its settings, its schema, and what its errors mean."""
+
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import apsw
+
+from windlass.core.clock import random_id
+from windlass.core.errors import (
+    StoreCorrupt,
+    StoreError,
+    StoreUnavailable,
+    StoreUnknown,
+    StoreVersion,
+    WindlassError,
+)
+from windlass.stores.queries import migrations
+
+APPLICATION = 0x57494E44  # "WIND", in the file's header
+OPEN_FILE = apsw.SQLITE_OPEN_READWRITE  # never CREATE: sqlite_place makes the file, with its mode
+OPEN_MEMORY = apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE | apsw.SQLITE_OPEN_URI
+SETTINGS = (
+    "PRAGMA synchronous = FULL",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA mmap_size = 0",  # an I/O error in a mapped page would be a signal, not an error
+    "PRAGMA trusted_schema = OFF",
+    "PRAGMA cell_size_check = ON",
+    "PRAGMA journal_size_limit = 67108864",
+    "PRAGMA temp_store = MEMORY",
+)
+APPLE_SETTINGS = ("PRAGMA fullfsync = ON", "PRAGMA checkpoint_fullfsync = ON")  # fsync alone does not reach the disk
+
+
+class Link:
+    """A connection with a cursor that is used again and again, so that a statement costs a lookup in apsw's cache."""
+
+    __slots__ = ("connection", "execute")
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self.connection = connection
+        self.execute: Callable[..., Any] = connection.cursor().execute
+
+    def value(self, sql: str, bindings: tuple[Any, ...] = ()) -> Any:
+        """Run a statement that gives one row of one column; None when it gives none."""
+        rows = self.execute(sql, bindings).fetchall()
+        return rows[0][0] if rows else None
+
+    def close(self) -> None:
+        """Let go of the file, also on a disk that fails: what was acknowledged stands in the log already."""
+        with suppress(apsw.Error):
+            self.connection.close(True)  # noqa: FBT003 -- apsw takes `force` by position only
+
+
+def connect(name: str, vfs: str | None = None) -> Link:
+    """Connect to an existing file, or to a database in memory when the name is a URI; the schema is not looked at."""
+    flags = OPEN_MEMORY if name.startswith("file:") else OPEN_FILE
+    link = Link(apsw.Connection(name, flags=flags, vfs=vfs))
+    try:
+        for setting in SETTINGS + (APPLE_SETTINGS if sys.platform == "darwin" else ()):
+            link.execute(setting)
+    except apsw.Error:
+        link.close()
+        raise
+    return link
+
+
+def latest() -> int:
+    """Return the number of the newest schema that this version of Windlass knows."""
+    return migrations("sqlite")[-1][0]
+
+
+def schema_of(link: Link, url: str) -> int:
+    """Return the number of the schema in the file; 0 when the file is empty.
+
+    Raises:
+        StoreUnknown: it is another program's database.
+        StoreVersion: it was written by a newer version.
+    """
+    if not link.value("SELECT count(*) FROM sqlite_schema"):
+        return 0
+    if link.value("PRAGMA application_id") != APPLICATION:
+        raise StoreUnknown(f"{url} is a SQLite database, but not one of Windlass", hint="choose another file")
+    version: int = link.value("PRAGMA user_version")
+    if version > latest():
+        raise StoreVersion(
+            f"{url} has schema {version}; this version of Windlass knows {latest()}", hint="upgrade windlass"
+        )
+    return version
+
+
+def migrate(link: Link, url: str) -> list[int]:
+    """Bring the schema forward, one transaction for each migration, and return the numbers of those applied.
+
+    A crash leaves the schema at a whole number; the next migration goes on from there.
+
+    Raises:
+        StoreUnknown, StoreVersion: as schema_of.
+    """
+    applied = []
+    for number, sql in migrations("sqlite"):
+        link.execute("BEGIN IMMEDIATE")
+        try:
+            if schema_of(link, url) < number:
+                link.execute(sql)
+                if number == 1:
+                    link.execute(f"PRAGMA application_id = {APPLICATION}")
+                    link.execute("INSERT INTO meta (name, value) VALUES ('store', ?)", (random_id(),))
+                link.execute(f"PRAGMA user_version = {number}")
+                applied.append(number)
+            link.execute("COMMIT")
+        except BaseException:
+            if link.connection.in_transaction:
+                link.execute("ROLLBACK")
+            raise
+    return applied
+
+
+def refusal(error: BaseException, url: str) -> WindlassError:
+    """Translate what SQLite says into what it means for the user."""
+    match error:
+        case WindlassError():
+            return error
+        case apsw.BusyError() | apsw.LockedError():
+            return StoreUnavailable(f"{url} is locked by another process", hint="wait, or stop it, and try again")
+        case apsw.CorruptError() | apsw.NotADBError():
+            return StoreCorrupt(f"{url} is damaged or no database: {error}")
+        case apsw.FullError():
+            return StoreUnavailable(f"the disk of {url} is full: {error}", hint="free space, then resume the run")
+        case apsw.IOError() | apsw.ReadOnlyError() | apsw.CantOpenError() | apsw.PermissionsError() | apsw.NoMemError():
+            return StoreUnavailable(f"{url} cannot be read or written: {error}")
+        case _:
+            return StoreError(f"{url}: {type(error).__name__}: {error}")

@@ -1,0 +1,383 @@
+"""What a SQLite store writes: each kind of write is a job that is applied inside a transaction, alone or among others.
+
+A job decides first and writes afterwards: when `apply` raises a WindlassError it has written nothing, so the jobs that
+share its transaction go on. Any other error takes the whole transaction back.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from msgspec import Raw
+from msgspec.structs import replace
+
+from windlass.core.changes import (
+    BlobPut,
+    Change,
+    CommandTaken,
+    EffectPut,
+    ItemsDropped,
+    ItemsPut,
+    ManifestPut,
+    QuestionPut,
+    Write,
+)
+from windlass.core.clock import Clock
+from windlass.core.crashpoint import crashpoint
+from windlass.core.errors import (
+    RunExists,
+    RunUnknown,
+    StaleLease,
+    StoreError,
+)
+from windlass.core.owner import is_alive
+from windlass.core.records import ENCODER, Command, Head, Item, Owner, Question, RunRecord
+from windlass.stores.base import LEASE_SECONDS
+from windlass.stores.checks import answer, check_write, encoded, owned
+from windlass.stores.queries import queries
+from windlass.stores.sqlite_file import Link
+from windlass.stores.sqlite_read import QUESTION, compression, opened, sealed, to_record
+
+SQL = queries("sqlite")
+MOVE_HEAD, MOVE_HEAD_AND_RELEASE, ADD_ROW = SQL["move_head"], SQL["move_head_and_release"], SQL["add_row"]
+FORGET_SECONDS = 86_400.0  # an owner that ran out so long ago and holds nothing is forgotten
+
+
+class Holdings:
+    """What this process holds by this store: run id → number, of the runs that it claimed or made."""
+
+    def __init__(self, url: str, clock: Clock) -> None:
+        self.url = url
+        self.clock = clock
+        self.runs: dict[str, int] = {}
+
+    def number(self, link: Link, run: str) -> int | None:
+        """Translate a run's id; None when there is no such run."""
+        no = self.runs.get(run)
+        return link.value(SQL["run_number"], (run,)) if no is None else no
+
+    def lease(self, owner: Owner) -> tuple[Any, ...]:
+        """Return the bindings of an owner's lease that begins now."""
+        until = self.clock.now() + LEASE_SECONDS
+        return (owner.id, owner.host, owner.boot, owner.pid, owner.started, until)
+
+
+class Job(Protocol):
+    """A write that waits for its transaction."""
+
+    label: str
+
+    def apply(self, link: Link, held: Holdings) -> Any:
+        """Write inside the open transaction, and return what the caller is told once it is durable."""
+        ...
+
+    def written(self, link: Link, held: Holdings) -> bool:
+        """Say whether the job is in the store; asked on a new connection when the outcome of a COMMIT is not known."""
+        ...
+
+    def landed(self, held: Holdings, outcome: Any) -> None:
+        """Take note that the job is durable; runs on the loop's thread."""
+        ...
+
+
+class Commit:
+    """Write rows and changes, fenced by epoch and head."""
+
+    label = "commit"
+    __slots__ = ("changes", "write")
+
+    def __init__(self, write: Write) -> None:
+        check_write(write)
+        self.write = write
+        self.changes = prepare(write) if write.changes else ()
+
+    def apply(self, link: Link, held: Holdings) -> None:
+        """Move the head if the fence holds, then append."""
+        write, head = self.write, self.write.head
+        no = held.number(link, write.run)
+        at = write.rows[-1].at if write.rows else held.clock.now()
+        sql = MOVE_HEAD_AND_RELEASE if write.release else MOVE_HEAD
+        moved = (head.status, head.branch, head.n, head.seq, head.due_at, head.crashes, at)
+        link.execute(sql, (*moved, no, write.epoch, write.after))
+        if no is None or not link.connection.changes():
+            held.runs.pop(write.run, None)
+            raise stale(link, write.run, write.epoch, write.after)
+        append(link, no, write, self.changes)
+        crashpoint("commit.inside")
+
+    def written(self, link: Link, held: Holdings) -> bool:
+        """Compare the row that ends at the head."""
+        return is_signed(link, held.number(link, self.write.run), self.write)
+
+    def landed(self, held: Holdings, _: None) -> None:
+        """Forget a run that was released."""
+        if self.write.release:
+            held.runs.pop(self.write.run, None)
+
+
+class Create:
+    """Make a run with its first row."""
+
+    label = "create"
+
+    def __init__(self, record: RunRecord, first: Write, owner: Owner | None) -> None:
+        check_write(first)
+        if first.run != record.id:
+            raise StoreError(f"run {record.id} cannot begin with a row of {first.run}")
+        self.record, self.first, self.owner = record, first, owner
+        self.body = sealed(replace(record, head=Head(), epoch=0, owner=None, owner_until=None, updated_at=0.0))
+        self.tags = ENCODER.encode(record.tags).decode() if record.tags else None
+        self.changes = prepare(first)
+
+    def apply(self, link: Link, held: Holdings) -> int:
+        """Insert the run unless its id is taken, and return its number."""
+        record, head, owner = self.record, self.first.head, self.owner
+        if link.value(SQL["run_number"], (record.id,)) is not None:
+            raise RunExists(f"run {record.id!r} exists in {held.url}")
+        if owner is not None:
+            link.execute(SQL["keep_lease"], held.lease(owner))
+        at = self.first.rows[-1].at if self.first.rows else record.created_at
+        link.execute(
+            SQL["add_run"],
+            (record.id, record.tenant, record.definition, self.tags, head.status, 0 if owner is None else 1,
+             None if owner is None else owner.id, head.branch, head.n, head.seq, head.due_at, head.crashes,
+             record.created_at, at),
+        )  # fmt: skip
+        no = link.connection.last_insert_rowid()
+        link.execute(SQL["add_record"], (no, *self.body))
+        append(link, no, self.first, self.changes)
+        crashpoint("create.inside")
+        return no
+
+    def written(self, link: Link, _: Holdings) -> bool:
+        """Compare the first row."""
+        return is_signed(link, link.value(SQL["run_number"], (self.record.id,)), self.first)
+
+    def landed(self, held: Holdings, no: int) -> None:
+        """Hold the run if it was made owned."""
+        if self.owner is not None:
+            held.runs[self.record.id] = no
+
+
+class Post:
+    """Keep a command; an answer closes its question in the same transaction."""
+
+    label = "post"
+
+    def __init__(self, command: Command) -> None:
+        self.command = command
+        self.body = sealed(command)
+        self.value = Raw(encoded(command.arguments.get("value")))
+
+    def apply(self, link: Link, held: Holdings) -> bool:
+        """Insert the command unless its id was posted before."""
+        command = self.command
+        no = held.number(link, command.run)
+        if no is None:
+            raise RunUnknown(command.run, held.url)
+        if link.value(SQL["command"], (command.id,)) is not None:
+            return False
+        answered = self._answered(link) if command.verb == "answer" else None
+        link.execute(SQL["post_command"], (no, command.id, *self.body))
+        if answered is not None:
+            link.execute(SQL["save_question"], (no, answered.id, answered.status, *sealed(answered)))
+        crashpoint("post.inside")
+        return True
+
+    def _answered(self, link: Link) -> Question:
+        command = self.command
+        rows = link.execute(SQL["question"], (str(command.arguments.get("question")),)).fetchall()
+        question = QUESTION.decode(opened(*rows[0])) if rows else None
+        return answer(command, question, self.value)
+
+    def written(self, link: Link, _: Holdings) -> bool:
+        """Look for the command."""
+        return link.value(SQL["command"], (self.command.id,)) is not None
+
+    def landed(self, held: Holdings, outcome: bool) -> None:
+        """Nothing is held."""
+
+
+class Claim:
+    """Take a run for an owner."""
+
+    label = "claim"
+
+    def __init__(self, run: str, owner: Owner) -> None:
+        self.run, self.owner = run, owner
+        self.no = self.epoch = 0
+
+    def apply(self, link: Link, held: Holdings) -> RunRecord:
+        """Raise the epoch, unless another live owner has the run; return the record with the owner before."""
+        rows = link.execute(SQL["one_run"], (self.run,)).fetchall()
+        if not rows:
+            raise RunUnknown(self.run, held.url)
+        record = to_record(rows[0])
+        before, until = record.owner, record.owner_until
+        if before is None or until is None or before.id == self.owner.id:
+            before = until = None
+        elif until > held.clock.now() and is_alive(before) is not False:
+            raise owned(self.run, before, until)
+        self.no, self.epoch = rows[0][0], record.epoch + 1
+        link.execute(SQL["keep_lease"], held.lease(self.owner))
+        link.execute(SQL["take_run"], (self.owner.id, self.no))
+        crashpoint("claim.inside")
+        return replace(record, epoch=self.epoch, owner=before, owner_until=until)
+
+    def written(self, link: Link, _: Holdings) -> bool:
+        """Compare owner and epoch."""
+        found = link.execute(SQL["claim_of_run"], (self.run,)).fetchall()
+        return bool(found == [(self.owner.id, self.epoch)])
+
+    def landed(self, held: Holdings, _: RunRecord) -> None:
+        """Hold the run."""
+        held.runs[self.run] = self.no
+
+
+class Release:
+    """Give a run up."""
+
+    label = "release"
+
+    def __init__(self, run: str, epoch: int) -> None:
+        self.run, self.epoch = run, epoch
+
+    def apply(self, link: Link, _: Holdings) -> None:
+        """Clear the owner if the epoch is still the same."""
+        link.execute(SQL["release_run"], (self.run, self.epoch))
+        crashpoint("release.inside")
+
+    def written(self, link: Link, _: Holdings) -> bool:
+        """Look whether anyone still has the run by this epoch."""
+        found = link.execute(SQL["claim_of_run"], (self.run,))
+        return all(owner is None or epoch != self.epoch for owner, epoch in found)
+
+    def landed(self, held: Holdings, _: None) -> None:
+        """Hold the run no longer."""
+        held.runs.pop(self.run, None)
+
+
+class Retire:
+    """Forget an owner's lease and give up all its runs."""
+
+    label = "retire"
+
+    def __init__(self, owner: Owner) -> None:
+        self.owner = owner
+
+    def apply(self, link: Link, held: Holdings) -> None:
+        """Clear the owner wherever it stands, then delete it."""
+        link.execute(SQL["release_all"], (self.owner.id,))
+        link.execute(SQL["drop_leases"], (self.owner.id, held.clock.now() - FORGET_SECONDS))
+        crashpoint("retire.inside")
+
+    def written(self, link: Link, _: Holdings) -> bool:
+        """Look for the lease."""
+        return link.value(SQL["lease"], (self.owner.id,)) is None
+
+    def landed(self, held: Holdings, _: None) -> None:
+        """Hold nothing; another owner that shares this store looks its runs' numbers up again."""
+        held.runs.clear()
+
+
+class Append:
+    """Keep stream items, fenced by the epoch only."""
+
+    label = "items"
+
+    def __init__(self, run: str, epoch: int, items: Sequence[Item]) -> None:
+        self.run, self.epoch, self.items = run, epoch, items
+        self.rows = [item_row(run, item) for item in items]
+
+    def apply(self, link: Link, _: Holdings) -> None:
+        """Insert the items if the run still has this epoch."""
+        found = link.execute(SQL["run_fence"], (self.run,)).fetchall()
+        if not found or found[0][1] != self.epoch:
+            raise stale(link, self.run, self.epoch, None)
+        for row in self.rows:
+            link.execute(SQL["add_item"], (found[0][0], *row))
+        crashpoint("items.inside")
+
+    def written(self, link: Link, held: Holdings) -> bool:
+        """Look for the last item."""
+        no = held.number(link, self.run)
+        return not self.rows or link.value(SQL["item"], (no, *self.rows[-1][:5])) is not None
+
+    def landed(self, held: Holdings, _: None) -> None:
+        """Nothing is held."""
+
+
+def append(link: Link, no: int, write: Write, changes: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
+    """Insert a write's rows and changes; its fence has held."""
+    for row in write.rows:
+        key, digest = no << 32 | row.last, bytes.fromhex(row.digest)
+        link.execute(ADD_ROW, (key, row.last - row.first, row.branch, row.n, row.kind, row.at, digest, row.body))
+    for sql, rest in changes:
+        link.execute(sql, (no, *rest))
+
+
+def is_signed(link: Link, no: int | None, write: Write) -> bool:
+    """Say whether the log ends a write's events with that write's last row."""
+    if no is None or not write.rows:
+        return False
+    last = write.rows[-1]
+    return bool(link.value(SQL["row_digest"], (no << 32 | last.last,)) == bytes.fromhex(last.digest))
+
+
+def stale(link: Link, run: str, epoch: int, after: int | None) -> StaleLease:
+    """Say why a fence did not hold."""
+    found = link.execute(SQL["run_fence"], (run,)).fetchall()
+    if not found:
+        return StaleLease(f"run {run} does not exist")
+    mine = f"epoch {epoch}" if after is None else f"epoch {epoch} after event {after}"
+    return StaleLease(f"run {run} is at epoch {found[0][1]}, event {found[0][2]}: a write of {mine} is refused")
+
+
+def prepare(write: Write) -> list[tuple[str, tuple[Any, ...]]]:
+    """Encode the changes of a write before its transaction begins: SQL, and its bindings after the run's number.
+
+    Raises:
+        StoreError: a change cannot be kept.
+    """
+    prepared: list[tuple[str, tuple[Any, ...]]] = []
+    try:
+        for change in write.changes:
+            prepared += statements(write.run, change)
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"run {write.run}: a change cannot be kept: {error}") from error
+    return prepared
+
+
+def statements(run: str, change: Change) -> list[tuple[str, tuple[Any, ...]]]:
+    """Turn a change into statements."""
+    match change:
+        case QuestionPut(question) if question.run == run:
+            return [(SQL["save_question"], (question.id, question.status, *sealed(question)))]
+        case EffectPut(effect):
+            key = (effect.tree, effect.address, effect.run, effect.branch, effect.name, effect.key)
+            return [(SQL["save_effect"], (*key, *sealed(effect)))]
+        case CommandTaken(id_):
+            return [(SQL["take_command"], (id_,))]
+        case ItemsPut(items):
+            return [(SQL["add_item"], item_row(run, item)) for item in items]
+        case ItemsDropped(address, attempt, lane, before):
+            return [(SQL["drop_items"], (address, attempt, lane, before))]
+        case BlobPut(blob):
+            return [(SQL["add_blob"], (bytes.fromhex(blob.digest), len(blob.content), *pack(blob.content)))]
+        case ManifestPut(manifest) if manifest.run == run:
+            kept = (manifest.seq, manifest.branch, manifest.n, bytes.fromhex(manifest.digest))
+            return [(SQL["add_manifest"], (*kept, ENCODER.encode(manifest.blobs).decode(), manifest.body))]
+        case _:
+            raise StoreError(f"run {run}: a {type(change).__name__} that is unknown or of another run cannot be kept")
+
+
+def item_row(run: str, item: Item) -> tuple[Any, ...]:
+    """Return an item's bindings after the run's number."""
+    if item.run != run:
+        raise StoreError(f"run {run}: an item of run {item.run} cannot be kept")
+    return (item.arrival, item.lane, item.address, item.attempt, item.ordinal, *sealed(item))
+
+
+def pack(content: bytes) -> tuple[int, bytes]:
+    """Compress if that makes it smaller: a flag, and what is kept."""
+    packed: bytes = compression().compress(content)
+    return (1, packed) if len(packed) < len(content) else (0, content)

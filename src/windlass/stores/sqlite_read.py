@@ -1,0 +1,255 @@
+"""What a SQLite store reads: rows into records, and the answer to each query. Digests are verified on the way."""
+
+import sys
+from collections.abc import Callable, Sequence
+from hashlib import sha256
+from typing import Any, get_args
+
+import msgspec
+from msgspec.structs import replace
+
+from windlass.core.clock import Clock
+from windlass.core.errors import RunUnknown, StoreCorrupt, StoreError
+from windlass.core.owner import is_alive
+from windlass.core.queries import Commands, Effects, Items, Manifests, Query, Questions, Rows, Runs
+from windlass.core.records import (
+    ENCODER,
+    Command,
+    Effect,
+    Head,
+    Item,
+    Loaded,
+    Manifest,
+    Owner,
+    Question,
+    Row,
+    RowKind,
+    RunRecord,
+)
+from windlass.core.states import Status
+from windlass.stores.checks import encoded, verify_blob, verify_manifest, verify_rows, verify_sequence, verify_tail
+from windlass.stores.queries import queries
+from windlass.stores.sqlite_file import Link
+
+SQL = queries("sqlite")
+RECORD = msgspec.json.Decoder(RunRecord)
+QUESTION = msgspec.json.Decoder(Question)
+EFFECT = msgspec.json.Decoder(Effect)
+COMMAND = msgspec.json.Decoder(Command)
+ITEM = msgspec.json.Decoder(Item)
+NAMES = msgspec.json.Decoder(tuple[str, ...])
+KINDS = get_args(RowKind)
+STATUSES = ("open", "answered", "taken", "withdrawn")
+LAST = (1 << 32) - 1  # the low half of a log key
+
+
+def sealed(record: Any) -> tuple[bytes, bytes]:
+    """Encode a record for a table beside the log: its digest and its JSON."""
+    body = encoded(record)
+    return sha256(body).digest(), body
+
+
+def opened(digest: bytes, body: bytes) -> bytes:
+    """Return the JSON of a record whose digest matches.
+
+    Raises:
+        StoreCorrupt: it does not.
+    """
+    if sha256(body).digest() != digest:
+        raise StoreCorrupt(f"a record does not match its digest: {body[:80].decode(errors='replace')}…")
+    return body
+
+
+def to_record(row: Sequence[Any]) -> RunRecord:
+    """Put a run's record together: its head, what never changes, and its owner."""
+    _, status, branch, n, seq, due_at, crashes, epoch, updated_at, digest, body, *owner, until = row
+    return replace(
+        RECORD.decode(opened(digest, body)),
+        head=Head(Status(status), branch, n, seq, due_at, crashes),
+        epoch=epoch,
+        owner=None if until is None else Owner(*owner),
+        owner_until=until,
+        updated_at=updated_at,
+    )
+
+
+def to_row(run: str, row: Sequence[Any]) -> Row:
+    """Make a row of a log."""
+    id_, span, branch, n, kind, at, digest, body = row
+    last = id_ & LAST
+    if kind not in KINDS:
+        raise StoreCorrupt(f"run {run}: the row that ends at event {last} is of no known kind: {kind!r}")
+    return Row(run, last - span, last, branch, n, kind, at, body, digest.hex())
+
+
+def to_manifest(run: str, row: Sequence[Any]) -> Manifest:
+    """Make a snapshot."""
+    id_, branch, n, digest, blobs, body = row
+    return Manifest(run, id_ & LAST, branch, n, body, digest.hex(), NAMES.decode(blobs))
+
+
+def unpack(digest: str, packed: int, content: bytes) -> bytes:
+    """Return a blob as it was, whatever its form on disk.
+
+    Raises:
+        StoreCorrupt: it cannot be decompressed.
+    """
+    if not packed:
+        return content
+    zstd = compression()
+    try:
+        return bytes(zstd.decompress(content))
+    except zstd.ZstdError as error:
+        raise StoreCorrupt(f"blob {digest} cannot be decompressed: {error}") from error
+
+
+def compression() -> Any:
+    """Import Zstandard, which only stores with large values need: in the standard library from 3.14 on."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd
+
+
+def load(link: Link, run: str, url: str) -> Loaded:
+    """Read what resuming needs, in one transaction: a commit of another process cannot come in between."""
+    link.execute("BEGIN")
+    try:
+        found = link.execute(SQL["one_run"], (run,)).fetchall()
+        if not found:
+            raise RunUnknown(run, url)
+        no, record = found[0][0], to_record(found[0])
+        head = record.head
+        kept = link.execute(SQL["latest_manifest_of_branch"], (no, head.branch)).fetchall()
+        manifest = to_manifest(run, kept[0]) if kept else None
+        after = manifest.seq if manifest else 0
+        rows = tuple(to_row(run, row) for row in link.execute(SQL["rows"], (no, after, LAST, None, -1)))
+    finally:
+        if link.connection.in_transaction:
+            link.execute("COMMIT")
+    if manifest is not None:
+        verify_manifest(manifest)
+    verify_tail(run, rows, after, head.seq)
+    return Loaded(record, manifest, rows)
+
+
+def blobs(link: Link, digests: Sequence[str]) -> dict[str, bytes]:
+    """Fetch blobs and compare them with their digests."""
+    found = {}
+    for digest in digests:
+        rows = link.execute(SQL["blob"], (bytes.fromhex(digest),)).fetchall()
+        if not rows:
+            raise StoreCorrupt(f"blob {digest} is missing")
+        found[digest] = verify_blob(digest, unpack(digest, *rows[0]))
+    return found
+
+
+def find(link: Link, query: Query[Any], clock: Clock) -> list[Any]:
+    """Answer a query."""
+    answer = ANSWERS.get(type(query))
+    if answer is None:
+        raise StoreError(f"{type(query).__name__} is no query that this store knows")
+    return answer(link, query, clock)
+
+
+def _runs(link: Link, query: Runs, clock: Clock) -> list[RunRecord]:
+    asked: dict[str, Any] = {
+        "after": query.after,
+        "tenant": query.tenant,
+        "definitions": _names(query.definitions),
+        "statuses": _names(query.statuses),
+        "tags": ENCODER.encode(query.tags).decode(),
+        "limit": max(query.limit, 0),
+    }
+    if query.ids is None and not query.claimable:
+        return [to_record(row) for row in link.execute(SQL["list_runs"], asked)]
+    asked |= {
+        "ids": _names(query.ids),
+        "claimable": query.claimable,
+        "due_before": query.due_before,
+        "live": _names(_live(link, clock)) if query.claimable else "[]",
+    }
+    return [to_record(row) for row in link.execute(SQL["list_some_runs"], asked)]
+
+
+def _live(link: Link, clock: Clock) -> tuple[str, ...]:
+    """Name the owners whose lease runs and whose process is not known to be gone."""
+    owners = [Owner(*row) for row in link.execute(SQL["leases"], (clock.now(),))]
+    return tuple(owner.id for owner in owners if is_alive(owner) is not False)
+
+
+def _rows(link: Link, query: Rows, _: Clock) -> list[Row]:
+    no = link.value(SQL["run_number"], (query.run,))
+    if no is None:
+        return []
+    until = LAST if query.until is None else max(query.until, 0)
+    sql = SQL["rows_newest_first" if query.newest_first else "rows"]
+    asked = (no, max(query.after, 0), min(until, LAST), query.kind, max(query.limit, 0))
+    rows = [to_row(query.run, row) for row in link.execute(sql, asked)]
+    verify_rows(query.run, rows)
+    if rows and query.kind is None:
+        in_order = rows[::-1] if query.newest_first else rows
+        verify_sequence(query.run, in_order, in_order[0].first - 1)
+    return rows
+
+
+def _manifests(link: Link, query: Manifests, _: Clock) -> list[Manifest]:
+    no = link.value(SQL["run_number"], (query.run,))
+    if no is None:
+        return []
+    until = min(max(query.until, 0), LAST)
+    found = [to_manifest(query.run, row) for row in link.execute(SQL["latest_manifest_until"], (no, until))]
+    for manifest in found:
+        verify_manifest(manifest)
+    return found
+
+
+def _questions(link: Link, query: Questions, _: Clock) -> list[Question]:
+    asked: dict[str, Any] = {"statuses": _names(query.statuses or STATUSES), "limit": max(query.limit, 0)}
+    sql = "list_questions"
+    if query.run is not None:
+        asked["run_no"] = link.value(SQL["run_number"], (query.run,))
+        sql = "list_questions_of_run"
+        if asked["run_no"] is None:
+            return []
+    if query.ids is not None:
+        asked = {"run_no": None, **asked, "ids": _names(query.ids)}
+        sql = "list_some_questions"
+    return [QUESTION.decode(opened(*row)) for row in link.execute(SQL[sql], asked)]
+
+
+def _commands(link: Link, query: Commands, _: Clock) -> list[Command]:
+    no = link.value(SQL["run_number"], (query.run,))
+    return [COMMAND.decode(opened(*row)) for row in link.execute(SQL["waiting_commands"], (no,))]
+
+
+def _effects(link: Link, query: Effects, _: Clock) -> list[Effect]:
+    if query.tree is None:
+        rows = link.execute(SQL["effects_of_run"], (query.run, query.address))
+    elif query.address is None:
+        rows = link.execute(SQL["effects_of_tree"], (query.tree, query.run))
+    else:
+        rows = link.execute(SQL["effects_of_address"], (query.tree, query.address, query.run))
+    return [EFFECT.decode(opened(*row)) for row in rows]
+
+
+def _items(link: Link, query: Items, _: Clock) -> list[Item]:
+    no = link.value(SQL["run_number"], (query.run,))
+    rows = link.execute(SQL["list_items"], (no, query.after, query.lane, max(query.limit, 0)))
+    return [ITEM.decode(opened(*row)) for row in rows]
+
+
+def _names(names: Sequence[str] | None) -> str | None:
+    return None if names is None else ENCODER.encode(names).decode()
+
+
+ANSWERS: dict[type, Callable[..., list[Any]]] = {
+    Runs: _runs,
+    Rows: _rows,
+    Manifests: _manifests,
+    Questions: _questions,
+    Commands: _commands,
+    Effects: _effects,
+    Items: _items,
+}

@@ -1,0 +1,1 @@
+"""For users and for us: clocks, conformance suite, fakes; imported by nothing in the product."""

@@ -1,0 +1,190 @@
+"""A simulated event loop: one callback at a time, in an order that the test chooses, and time that jumps.
+
+Nothing waits for real. When no callback is ready, the clock jumps to the next timer or sleeper. The same choices give
+the same run, turn by turn, so what a seed has found can be looked at again. `simulated_seams` makes a runtime live in
+it:
+
+    loop = SimulatedLoop(Random(seed).randrange)
+    loop.run(main(Runtime("memory:", seams=simulated_seams(loop, seed))))
+"""
+
+import asyncio
+from asyncio import events
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from heapq import heappop, heappush
+from itertools import count
+from random import Random
+from typing import Any, TypeVar
+
+from windlass.core.clock import Seams
+from windlass.engine.lease import Heartbeat
+from windlass.engine.notifier import Notifier
+from windlass.testing.clock import ManualClock
+
+T = TypeVar("T")
+MOST_POLLS = 100  # in a row with nothing else in between: then nothing will ever happen
+
+
+class Stuck(Exception):
+    """The simulation cannot come to an end, or does not."""
+
+
+class SimulatedLoop(asyncio.AbstractEventLoop):
+    """Runs one coroutine, and everything that it starts, in simulated time.
+
+    Args:
+        choose: picks one of n ready callbacks, 0 to n - 1; by default the first, as asyncio does.
+        clock: is moved on by the loop; its `monotonic` is the loop's time.
+        most_turns: callbacks after which the simulation is given up.
+    """
+
+    def __init__(
+        self, choose: Callable[[int], int] = lambda _: 0, *, clock: ManualClock | None = None,
+        most_turns: int = 1_000_000,
+    ) -> None:  # fmt: skip
+        self.choose = choose
+        self.clock = clock or ManualClock()
+        self.most_turns = most_turns
+        self.turns = 0
+        self.failures: list[dict[str, Any]] = []  # what nobody handled
+        self._ready: list[events.Handle] = []
+        self._timers: list[tuple[float, int, events.TimerHandle]] = []
+        self._order = count()
+        self._polls: list[asyncio.Future[None]] = []
+        self._polled = 0
+        self._is_closed = False
+
+    def run(self, main: Coroutine[Any, Any, T]) -> T:
+        """Run `main` to its end, and return what it returns.
+
+        Raises:
+            Stuck: it cannot end, or has not ended after `most_turns` callbacks.
+        """
+        around = events._get_running_loop()
+        events._set_running_loop(self)
+        try:
+            task = self.create_task(main)
+            while not task.done():
+                if not self._ready:
+                    self._jump()
+                self._turn()
+            return task.result()
+        finally:
+            events._set_running_loop(around)
+            self._is_closed = True
+
+    def _turn(self) -> None:
+        if self.turns >= self.most_turns:
+            raise Stuck(f"no end after {self.turns:,} turns, at {self.time():,.3f} s")
+        self.turns += 1
+        number = len(self._ready)
+        handle = self._ready.pop(self.choose(number) if number > 1 else 0)
+        if not handle.cancelled():
+            handle._run()
+
+    def _jump(self) -> None:
+        """Go to the next timer or sleeper; then, or if there is none, whoever polls looks."""
+        while self._timers and self._timers[0][2].cancelled():
+            heappop(self._timers)
+        dues = [due for due in (self.clock.next_due(), self._timers[0][0] if self._timers else None) if due is not None]
+        self._polled = 0 if dues else self._polled + 1
+        if not dues and (not self._polls or self._polled > MOST_POLLS):
+            raise Stuck(f"nothing is ready, and nothing is due after {self.time():,.3f} s")
+        if dues:
+            self.clock.advance_to(min(dues))
+        while self._timers and self._timers[0][0] <= self.time():
+            self._ready.append(heappop(self._timers)[2])
+        polls, self._polls = self._polls, []
+        for poll in polls:
+            if not poll.done():
+                poll.set_result(None)
+
+    async def poll(self) -> None:
+        """Wait until time has moved on by itself: who only looks now and then shall not make it crawl."""
+        self._polls.append(self.create_future())
+        await self._polls[-1]
+
+    def time(self) -> float:
+        """Return the seconds that have passed."""
+        return self.clock.monotonic()
+
+    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> events.Handle:
+        """Make a callback ready."""
+        handle = events.Handle(callback, args, self, context)
+        self._ready.append(handle)
+        return handle
+
+    call_soon_threadsafe = call_soon  # there is one thread
+
+    def call_at(
+        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> events.TimerHandle:
+        """Make a callback ready at a time."""
+        handle = events.TimerHandle(when, callback, args, self, context)
+        heappush(self._timers, (when, next(self._order), handle))
+        return handle
+
+    def call_later(
+        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+    ) -> events.TimerHandle:
+        """Make a callback ready after a time."""
+        return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def _timer_handle_cancelled(self, handle: events.TimerHandle) -> None:
+        """Leave it where it is: it is passed over when its time comes."""
+
+    def create_future(self) -> "asyncio.Future[Any]":
+        """Make a future of this loop."""
+        return asyncio.Future(loop=self)
+
+    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> "asyncio.Task[Any]":
+        """Start a task on this loop."""
+        return asyncio.Task(coro, loop=self, name=name, context=context)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Keep what nobody handled, for the test to look at."""
+        self.failures.append(context)
+
+    def get_debug(self) -> bool:
+        """Say no."""
+        return False
+
+    def is_running(self) -> bool:
+        """Say whether it runs."""
+        return events._get_running_loop() is self
+
+    def is_closed(self) -> bool:
+        """Say whether `run` has ended."""
+        return self._is_closed
+
+
+class LoopClock:
+    """A simulated loop's clock as a runtime sees it: the watch over the store polls, and moves no time."""
+
+    def __init__(self, loop: SimulatedLoop) -> None:
+        self._loop = loop
+        self.now = loop.clock.now
+        self.monotonic = loop.clock.monotonic
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait in simulated time."""
+        task = asyncio.current_task()
+        is_watch = task is not None and getattr(task.get_coro(), "cr_code", None) is Notifier._poll.__code__
+        await (self._loop.poll() if is_watch else self._loop.clock.sleep(seconds))
+
+
+def simulated_seams(loop: SimulatedLoop, seed: int = 0) -> Seams:
+    """Make the seams of a runtime that lives in a simulation: its clock, ids that count, dice by the seed.
+
+    A thread is a callback of the loop, so a sync task takes one turn. There is no heartbeat: nothing here can die
+    without its lease.
+    """
+    numbers = count(1)
+
+    def thread(work: Callable[..., Any], *arguments: Any) -> None:
+        if not isinstance(getattr(work, "__self__", None), Heartbeat):
+            loop.call_soon(work, *arguments)
+
+    ids = lambda: f"{next(numbers):016x}"  # noqa: E731
+    return Seams(clock=LoopClock(loop), ids=ids, dice=Random(seed).random, thread=thread)  # noqa: S311 -- no secret

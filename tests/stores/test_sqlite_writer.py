@@ -1,0 +1,316 @@
+"""Group commit: who shares a transaction, what happens when one fails, and what an unknown outcome is."""
+# ruff: noqa: ASYNC240 -- nothing else runs on the loop of these tests
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import apsw
+import pytest
+
+from windlass.core.errors import StaleLease, StoreError, StoreUnavailable
+from windlass.stores import sqlite_writer
+from windlass.stores.sqlite import SQLiteStore
+from windlass.stores.sqlite_file import Link
+from windlass.testing.conformance_writes import ME, begun, rows_of
+from windlass.testing.specimens import a_command, a_record, a_write, an_item, an_owner
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[SQLiteStore]:
+    store = SQLiteStore(f"sqlite:///{tmp_path}/runs.db")
+    await store.open()
+    yield store
+    await store.close()
+
+
+def transactions(store: SQLiteStore) -> int:
+    return store._writer._transactions
+
+
+async def start(store: SQLiteStore, count: int) -> list[str]:
+    return [await begun(store, f"run-{i}") for i in range(count)]
+
+
+async def test_a_lone_run_commits_at_once(store: SQLiteStore) -> None:
+    await begun(store)
+    turns: list[int] = []
+    asyncio.get_running_loop().call_soon(turns.append, 1)
+    for after in range(1, 6):
+        await store.commit(a_write(after=after))
+    assert turns == []
+    assert len(await rows_of(store)) == 6
+
+
+async def test_runs_that_write_at_once_share_a_transaction(store: SQLiteStore) -> None:
+    runs = await start(store, 40)
+    before = transactions(store)
+    await asyncio.gather(*[store.commit(a_write(run, after=1)) for run in runs])
+    assert transactions(store) - before == 1
+
+
+async def test_tasks_of_one_run_share_a_transaction(store: SQLiteStore) -> None:
+    await begun(store)
+    before = transactions(store)
+    await asyncio.gather(*[asyncio.ensure_future(store.commit(a_write(after=after))) for after in range(1, 41)])
+    assert transactions(store) - before == 1
+
+
+async def test_no_transaction_is_endless(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_writer, "MOST_JOBS", 10)
+    runs = await start(store, 25)
+    before = transactions(store)
+    await asyncio.gather(*[store.commit(a_write(run, after=1)) for run in runs])
+    assert transactions(store) - before == 3
+
+
+@pytest.mark.parametrize("slow", [0.0, 1.0])
+async def test_a_job_that_sqlite_refuses_fails_alone(store: SQLiteStore, slow: float) -> None:
+    runs = await start(store, 30)
+    store._writer.slow = slow
+    no = store._main().value("SELECT no FROM runs WHERE id = 'run-7'")
+    store._main().execute(
+        f"CREATE TRIGGER refuse BEFORE INSERT ON log WHEN NEW.id >> 32 = {no} BEGIN SELECT RAISE(ABORT, 'no'); END"
+    )
+    writes = [store.commit(a_write(run, epoch=5 if run == "run-3" else 1, after=1)) for run in runs]
+    ends = await asyncio.gather(*writes, return_exceptions=True)
+    assert {i: type(end) for i, end in enumerate(ends) if end is not None} == {3: StaleLease, 7: StoreError}
+    assert [len(await rows_of(store, run)) for run in runs] == [1 if i in (3, 7) else 2 for i in range(30)]
+    assert store._main().value("SELECT seq FROM runs WHERE id = 'run-7'") == 1
+
+
+async def test_a_slow_disk_moves_batches_to_a_thread(store: SQLiteStore) -> None:
+    runs = await start(store, 3)
+    store._writer.pace = 1.0
+    waiting = asyncio.gather(*[store.commit(a_write(run, after=1)) for run in runs])
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert store._writer.on_thread
+    assert len(await rows_of(store, "run-0")) in {1, 2}  # the loop reads meanwhile
+    store.version()
+    await waiting
+    assert [len(await rows_of(store, run)) for run in runs] == [2, 2, 2]
+
+
+async def test_the_loop_is_tried_again_after_a_while(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_writer, "PATIENCE", 3)
+    await begun(store)
+    store._writer.pace = 1_000.0
+    seen = []
+    for after in range(1, 6):
+        await store.commit(a_write(after=after))
+        seen.append(store._writer._batches)
+    assert seen == [1, 2, 3, 0, 0]
+
+
+def lock(path: str) -> apsw.Connection:
+    other = apsw.Connection(path)
+    other.execute("BEGIN IMMEDIATE")
+    return other
+
+
+@pytest.mark.parametrize("slow", [0.0, 1.0])
+async def test_another_processs_lock_is_waited_for_off_the_loop(store: SQLiteStore, slow: float) -> None:
+    await begun(store)
+    store._writer.slow = slow
+    other = lock(store.path)
+    waiting = asyncio.ensure_future(store.commit(a_write(after=1)))
+    second = asyncio.ensure_future(store.commit(a_write(after=2)))
+    turns = 0
+    while turns < 5:
+        await asyncio.sleep(0.003)
+        turns += 1
+    assert not waiting.done()
+    other.execute("COMMIT")
+    await waiting
+    await second
+    assert len(await rows_of(store)) == 3
+    other.close()
+
+
+@pytest.mark.parametrize("slow", [0.0, 1.0])
+async def test_a_lock_is_not_waited_for_forever(
+    store: SQLiteStore, slow: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_writer, "BUSY_SECONDS", 0.02)
+    await begun(store)
+    store._writer.slow = slow
+    other = lock(store.path)
+    ends = await asyncio.gather(
+        store.commit(a_write(after=1)), store.post(a_command("run-1", "c")), return_exceptions=True
+    )
+    assert [type(end) for end in ends] == [StoreUnavailable, StoreUnavailable]
+    other.execute("COMMIT")
+    other.close()
+    await store.commit(a_write(after=1))
+
+
+class Torn:
+    """A connection whose next COMMIT is done or not, and raises either way."""
+
+    def __init__(self, store: SQLiteStore, *, done: bool) -> None:
+        link = store._main()
+        self.execute = link.execute
+        self.done = done
+        link.execute = self
+
+    def __call__(self, sql: str, bindings: tuple[Any, ...] = ()) -> Any:
+        if sql != "COMMIT":
+            return self.execute(sql, bindings)
+        if self.done:
+            self.execute(sql)
+        raise apsw.IOError("disk I/O error")
+
+
+WRITES: dict[str, Callable[[SQLiteStore], Any]] = {
+    "commit": lambda store: store.commit(a_write("run-1", after=1)),
+    "create": lambda store: store.create(a_record("new"), a_write("new"), ME),
+    "post": lambda store: store.post(a_command("run-1", "c")),
+    "claim": lambda store: store.claim("free", ME),
+    "release": lambda store: store.release("run-1", 1),
+    "retire": lambda store: store.retire(ME),
+    "items": lambda store: store.append_items("run-1", 1, [an_item("run-1", 1)]),
+}
+
+
+@pytest.mark.parametrize("what", WRITES)
+async def test_a_commit_that_was_done_counts_though_it_raised(store: SQLiteStore, what: str) -> None:
+    await begun(store, "run-1")
+    await store.create(a_record("free"), a_write("free", epoch=0), None)
+    Torn(store, done=True)
+    await WRITES[what](store)
+
+
+@pytest.mark.parametrize("what", WRITES)
+async def test_a_commit_that_was_not_done_may_be_tried_again(store: SQLiteStore, what: str) -> None:
+    await begun(store, "run-1")
+    await store.create(a_record("free"), a_write("free", epoch=0), None)
+    Torn(store, done=False)
+    with pytest.raises(StoreUnavailable):
+        await WRITES[what](store)
+    await WRITES[what](store)
+
+
+async def test_a_whole_batch_is_looked_up_after_doubt(store: SQLiteStore) -> None:
+    runs = await start(store, 5)
+    Torn(store, done=True)
+    writes = [store.commit(a_write(run, epoch=2 if run == "run-1" else 1, after=1)) for run in runs]
+    ends = await asyncio.gather(*writes, return_exceptions=True)
+    assert [type(end) for end in ends if end is not None] == [StaleLease]
+    assert [len(await rows_of(store, run)) for run in runs] == [2, 1, 2, 2, 2]
+
+
+async def test_doubt_that_cannot_be_settled_is_told(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    await begun(store)
+    Torn(store, done=True)
+
+    def fail() -> Link:
+        raise apsw.CantOpenError("no")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._writer, "connect", fail)
+        with pytest.raises(StoreUnavailable, match="not known"):
+            await store.commit(a_write(after=1))
+        with pytest.raises(StoreUnavailable):
+            await store.commit(a_write(after=1))
+    with pytest.raises(StaleLease):
+        await store.commit(a_write(after=1))
+
+
+async def test_a_cancelled_waiters_job_is_done(store: SQLiteStore) -> None:
+    runs = await start(store, 3)
+    tasks = [asyncio.ensure_future(store.commit(a_write(run, after=1))) for run in runs]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    assert tasks[1].cancelled()
+    await store.commit(a_write("run-1", after=2))
+
+
+async def test_an_interrupted_transaction_leaves_nothing_and_stays_queued(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await begun(store)
+
+    def interrupt(label: str) -> None:
+        if label == "commit.inside":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("windlass.core.crashpoint.on_reach", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            await store.commit(a_write(after=1))
+    assert await rows_of(store) == [(1, 1)]
+    await store.commit(a_write(after=1))
+
+
+async def test_crashpoints_are_reached_in_order(store: SQLiteStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr("windlass.core.crashpoint.on_reach", seen.append)
+    await begun(store)
+    await store.commit(a_write(after=1, release=True))
+    await store.claim("run-1", an_owner("two"))
+    labels = [f"{job}.{place}" for job in ("create", "commit", "claim") for place in ("before", "inside", "after")]
+    assert seen == labels
+
+
+async def test_closing_finishes_what_is_queued(tmp_path: Path) -> None:
+    store = SQLiteStore(f"sqlite:///{tmp_path}/runs.db", slow=0)
+    await store.open()
+    runs = await start(store, 5)
+    writes = [asyncio.ensure_future(store.commit(a_write(run, after=1))) for run in runs]
+    await asyncio.sleep(0)
+    await store.close()
+    assert await asyncio.gather(*writes) == [None] * 5
+
+
+def test_a_store_may_go_on_in_another_loop(tmp_path: Path) -> None:
+    store = SQLiteStore(f"sqlite:///{tmp_path}/runs.db")
+
+    async def first() -> None:
+        await store.open()
+        await start(store, 2)
+        left_behind = [asyncio.ensure_future(store.commit(a_write(f"run-{i}", after=1))) for i in range(2)]
+        await asyncio.sleep(0)
+        assert not any(task.done() for task in left_behind)
+
+    async def second() -> None:
+        await asyncio.gather(*[store.commit(a_write(f"run-{i}", after=2)) for i in range(2)])
+        await store.close()
+
+    asyncio.run(first())
+    asyncio.run(second())
+
+
+async def test_the_log_is_lengthened_once_and_stays_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqlite_writer, "WARM", 3)
+    store = SQLiteStore(f"sqlite:///{tmp_path}/runs.db")
+    await store.open()
+    await begun(store)
+    for after in range(1, 10):
+        await store.commit(a_write(after=after))
+    assert Path(f"{store.path}-wal").stat().st_size == sqlite_writer.WAL_BYTES
+    copy = tmp_path / "copy.db"  # what a power cut leaves: the file and the log, nothing closed
+    for end in ("", "-wal"):
+        Path(f"{copy}{end}").write_bytes(Path(f"{store.path}{end}").read_bytes())
+    again = SQLiteStore(f"sqlite:///{copy}")
+    await again.open()
+    assert len(await rows_of(again)) == 10
+    await again.close()
+    await store.close()
+
+
+async def test_a_log_that_cannot_be_lengthened_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(file: int, data: bytes, offset: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sqlite_writer, "WARM", 2)
+    monkeypatch.setattr(os, "pwrite", refuse)
+    store = SQLiteStore(f"sqlite:///{tmp_path}/runs.db")
+    await store.open()
+    await begun(store)
+    await store.commit(a_write(after=1))
+    assert Path(f"{store.path}-wal").stat().st_size < sqlite_writer.WAL_BYTES
+    await store.close()
