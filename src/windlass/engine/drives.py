@@ -9,7 +9,8 @@ from windlass.core import records as r
 from windlass.core.blueprint import Blueprint, Definition, differences
 from windlass.core.errors import DefinitionChanged, DefinitionError, DefinitionUnknown, RunOwned, RunState
 from windlass.core.position import load
-from windlass.core.states import ENDED, PAUSED, WAITING, Status
+from windlass.core.states import COMPLETED, ENDED, PAUSED, WAITING, Status
+from windlass.core.words import Result
 from windlass.engine import reads
 from windlass.engine.effects import Ledger
 from windlass.engine.loop import RunLoop
@@ -142,18 +143,27 @@ class Drives:
         except (RunOwned, RunState):
             return
 
-    async def settled(self, run: str, *, timers: bool) -> r.RunRecord:
+    async def settled(self, run: str, *, timers: bool) -> Result:
         """Wait until a run has ended, is paused, or waits for people; with `timers`, or for a timer.
+
+        A run that this process has driven to its end is told from memory.
 
         Raises:
             StoreError: this process's own drive failed.
         """
         with Ear(self.services.notifier, run) as ear:
             while True:
-                drive = self.tasks.get(run)
+                task, loop = self.tasks.get(run), self.loops.get(run)
+                if task is not None and loop is not None:
+                    await asyncio.wait([task])
+                    if loop.journal.head.status is COMPLETED and loop.over and not task.cancelled():
+                        shown = reads.show(loop.position, loop.journal.blobs, loop.blueprint.codec)
+                        return Result(run, COMPLETED.value, reads.output(shown, loop.blueprint))
+                    await asyncio.sleep(0)  # its callback has to run
+                    continue
                 record = await reads.get(self.store, run)
-                if drive is None and self.is_settled(record, timers=timers):
-                    return record
+                if run not in self.tasks and self.is_settled(record, timers=timers):
+                    return await reads.result(self.store, run, self.blueprints.get(record.definition))
                 self.check(run)
                 await ear.changed()
 

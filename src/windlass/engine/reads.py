@@ -167,7 +167,6 @@ async def events(
     seen, log = -1, None
     with Ear(notifier, run) as ear:
         while True:
-            record = await get(store, run)
             log = recent() or log
             rows = await store.find(queries.Rows(run=run, after=after, limit=PAGE))
             batch = [event for row in rows for event in told(row) if event.seq > after]
@@ -180,6 +179,7 @@ async def events(
             after = rows[-1].last if rows else after
             if rows:
                 continue
+            record = await get(store, run)
             if until_settled is None or (record.head.seq <= after and until_settled(record)):
                 return
             await ear.changed()

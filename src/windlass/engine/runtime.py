@@ -130,13 +130,13 @@ class Runtime:
             RunUnknown: no run has this id.
             RunFailed: the run failed.
         """
-        record = await self._drives.settled(run, timers=timers)
-        if record.head.status is FAILED:
+        result = await self._drives.settled(run, timers=timers)
+        if result.status == FAILED:
             failure = (await reads.last_failure(self.store, run) or {}).get("failure", {})
             said = f"{failure.get('kind', 'Failure')}: {failure.get('message', '')}"
             hint = f"mend it, then `windlass runs resume {run}`"
             raise RunFailed(f"run {run} failed: {said}", failure=failure, hint=hint)
-        return await reads.result(self.store, run, self._drives.blueprints.get(record.definition))
+        return result
 
     async def pick_up(self, run: str) -> None:
         """Claim a run whose definition is known, and drive it in the background: what a worker does.
