@@ -23,7 +23,7 @@ from msgspec import UNSET, Raw, Struct, json
 from windlass.core.codec import Blob, Codec, digest
 
 LONG = 64 * 1024  # bytes from which a piece stands out of line, shared by log and snapshots (D28)
-OUTSIDE = b'{"$":"@","v":"%s"}'  # a piece that stands out of line; no value's encoding looks like it
+PREFIX, SUFFIX = b'{"$":"@","v":"', b'"}'  # around the digest of a piece out of line; no value is encoded like it
 REPLACING = frozenset({"last", "ephemeral"})
 Blobs = Callable[[str], bytes]
 MUTABLE = object()  # known of a channel whose readers each need a decoding of their own
@@ -188,12 +188,14 @@ def _grown(shared: list[Any], length: int, more: Any) -> list[Any]:
 def outside(piece: bytes) -> tuple[bytes, Blob]:
     """Put a long piece out of line; return what stands in for it, and its content."""
     name = digest(piece)
-    return OUTSIDE % name.encode(), Blob(name, piece)
+    return PREFIX + name.encode() + SUFFIX, Blob(name, piece)
 
 
 def inside(piece: bytes, blobs: Blobs) -> bytes:
     """Fetch a piece that stands out of line."""
-    return bytes(blobs(piece[12:76].decode())) if piece[:10] == OUTSIDE[:10] else piece
+    if not piece.startswith(PREFIX):
+        return piece
+    return bytes(blobs(piece[len(PREFIX) : -len(SUFFIX)].decode()))
 
 
 def joined(pieces: list[bytes]) -> list[bytes]:

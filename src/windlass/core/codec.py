@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 
 from windlass.core.arrays import numpy_writer
 from windlass.core.envelope import (
+    ATOMS,
     CONTAINERS,
     SHORT,
     Blob,
@@ -29,9 +30,6 @@ from windlass.core.envelope import (
     from_json,
     to_json,
 )
-from windlass.core.envelope import (
-    PLAIN as STANDING,
-)
 from windlass.core.errors import DecodeError, DefinitionError, ValueNotKept, ValueTooLarge, WindlassError
 from windlass.core.kinds import READERS, WRITERS
 from windlass.core.refusal import MAX_DEPTH, Oversized, Refused, name_of
@@ -40,7 +38,7 @@ from windlass.core.shapes import family_of, shape_of
 __all__ = ["PLAIN", "Blob", "Codec", "Encoded", "Unknown", "digest"]
 
 MAX_VALUE: Final = 16 * 1024 * 1024  # bytes (D28)
-TAG_HINT: Final = "give one of them a __windlass_tag__"
+TAG_HINT: Final = "set __windlass_tag__ on a class to store it under another name"
 ENVELOPE: Final = b'"$"'
 NO_TYPES: Final[Mapping[str, type]] = MappingProxyType({})
 
@@ -142,7 +140,7 @@ class Codec:
             ValueTooLarge: it is above `max_value`; the path names the part that is.
         """
         kind = type(value)
-        if kind in STANDING or (kind is str and len(value) < SHORT):  # type: ignore[arg-type]
+        if kind in ATOMS or (kind is str and len(value) < SHORT):  # type: ignore[arg-type]
             try:
                 data = to_json(value)
             except ValueError:  # a lone surrogate, or more digits than Python spells

@@ -30,11 +30,10 @@ SHORT: Final = LONG // 4  # a string of fewer characters is below LONG in UTF-8,
 SLACK: Final = 4  # a walk gives up at this many times the limit; up to there the largest part is named exactly
 BULK: Final = 8  # from this many elements on, one pass in C that looks at all types pays for itself
 
-PLAIN: Final = frozenset({type(None), bool, int})
+ATOMS: Final = frozenset({type(None), bool, int})
 CAREFUL: Final = frozenset({type(None), bool})
 ONLY_STR: Final = frozenset({str})
 ONLY_FLOAT: Final = frozenset({float})
-ENVELOPE: Final = frozenset({"$", "v"})
 CONTAINERS: Final = frozenset({dict, list})
 
 to_json: Final = msgspec.json.Encoder().encode
@@ -46,7 +45,7 @@ class Blob(NamedTuple):
     """A content that stands out of line; the value's JSON refers to it by its digest."""
 
     digest: str
-    content: bytes | memoryview
+    content: bytes
 
 
 def digest(content: bytes | bytearray | memoryview) -> str:
@@ -96,7 +95,7 @@ class Writing:
 
     frozen = True
     depth = 0
-    plain = PLAIN
+    plain = ATOMS
     short = SHORT
     ordered = False
     json: Callable[[Raw], bytes] = staticmethod(to_json)
@@ -342,7 +341,11 @@ class Reading:
         values: dict[Any, Any] = {}
         for pair in raw:
             key, value = pair
-            values[self.read(key)] = self.read(value)
+            key = self.read(key)
+            if type(value) is dict:
+                values[key] = self.open(value) if "$" in value else self.fields(value)
+            else:
+                values[key] = self.items(value) if type(value) is list else value
         if len(values) != len(raw):
             raise DecodeError("a dict has one key twice")
         self.depth -= 1

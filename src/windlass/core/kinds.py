@@ -155,15 +155,10 @@ def read_tuple(raw: Raw, walk: Reading) -> tuple[Any, ...]:
     return tuple(walk.items(raw))
 
 
-def elements(value: set[Any] | frozenset[Any], walk: Writing) -> Raw:
-    """Write the elements of a set in the order of their bytes, the only one that two processes agree on."""
-    return sorted(walk.items(tuple(value), value), key=walk.json)
-
-
 def write_set(value: set[Any], walk: Writing) -> Raw:
-    """Write a set."""
+    """Write a set in the order of its elements' bytes, the only one that two processes agree on."""
     walk.frozen = False
-    return wrap("set", elements(value, walk))
+    return wrap("set", sorted(walk.items(tuple(value), value), key=walk.json))
 
 
 def read_set(raw: Raw, walk: Reading) -> set[Any]:
@@ -175,13 +170,16 @@ def read_set(raw: Raw, walk: Reading) -> set[Any]:
 
 
 def write_frozenset(value: frozenset[Any], walk: Writing) -> Raw:
-    """Write a frozenset."""
-    return wrap("frozenset", elements(value, walk))
+    """Write a frozenset as a set is written."""
+    return wrap("frozenset", sorted(walk.items(tuple(value), value), key=walk.json))
 
 
 def read_frozenset(raw: Raw, walk: Reading) -> frozenset[Any]:
     """Read a frozenset."""
-    return frozenset(read_set(raw, walk))
+    values = frozenset(walk.items(raw))
+    if len(values) != len(raw):
+        raise DecodeError("a frozenset has one element twice")
+    return values
 
 
 def write_dict(value: dict[Any, Any], walk: Writing) -> Raw:

@@ -3,6 +3,7 @@
 from typing import Final
 
 MAX_DEPTH: Final = 200  # containers inside each other; reading takes 3 frames a level and Python allows 1,000
+LONGEST: Final = 40  # characters of a key in a path
 SPELLED: Final = frozenset({type(None), bool, int, float})  # keys whose repr is short and runs no code of the user's
 
 
@@ -70,5 +71,5 @@ def step_of(key: object) -> str:
     kind = type(key)
     if kind is str:
         text = str(key)
-        return f".{text}" if text.isidentifier() else f"[{text[:40]!r}]"
+        return f".{text}" if text.isidentifier() and len(text) <= LONGEST else f"[{text[:LONGEST]!r}]"
     return f"[{key!r:.40}]" if kind in SPELLED else f"[a {name_of(kind)} key]"

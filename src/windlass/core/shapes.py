@@ -203,7 +203,7 @@ class Record:
             DecodeError: a stored field is declared no more, or a declared one has neither value nor default.
         """
         stored = walk.fields(raw)
-        gone = stored.keys() - self.known
+        gone = stored.keys() - frozenset(self.names)
         if gone:
             raise DecodeError(f"{self.tag} has no field {min(gone)!r} any more", hint="declare it again")
         lost = [name for name in self.names if name not in stored and name not in self.defaults]
@@ -297,7 +297,7 @@ class ModelShape(Record):
         parts = {"fields": walk.fields(self.take(value), value)}
         given = value.__pydantic_fields_set__
         if given != set(self.names):
-            parts["set"] = walk.write(sorted(given))
+            parts["set"] = walk.items(sorted(given))
         if value.__pydantic_extra__:
             parts["extra"] = walk.write(value.__pydantic_extra__)
         if value.__pydantic_private__ is not None:
@@ -356,7 +356,10 @@ class BuiltinShape:
             walk.frozen = False
             if value.__dict__.keys() - UNCOUNTED:
                 raise Refused(f"{name_of(self.kind)} with an attribute of its own", hint="make it a dataclass")
-        return wrap(self.tag, walk.write(self.copy(value)))
+        walk.depth += 1  # so that reading, which takes twice the frames for a level of these, is never short of stack
+        raw = walk.write(self.copy(value))
+        walk.depth -= 1
+        return wrap(self.tag, raw)
 
     def read(self, raw: Raw, walk: Reading) -> object:
         """Read a value of the subclass."""

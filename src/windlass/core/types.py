@@ -27,6 +27,7 @@ NO_ALIASES: Final[Mapping[str, type]] = MappingProxyType({})
 WRAPPERS: Final = (Annotated, Required, NotRequired, ClassVar, typing.Final)
 UNTYPED: Final = (Any, inspect.Parameter.empty, object)
 ELEMENTS: Final = (list, set, frozenset, tuple, dict)
+TOO_DEEP: Final = "too deep, or contains itself"
 BY_NAME: Final = (object,)
 PLACE: Final = re.compile(r" - at `(?:key in )?\$?([^`]*)`")
 
@@ -74,7 +75,7 @@ def register(found: dict[str, type], tag: str, kind: type) -> None:
     if other is not kind:
         places = f"{other.__module__}.{other.__qualname__} and {kind.__module__}.{kind.__qualname__}"
         raise DefinitionError(
-            "types.duplicate", f"{places} have one tag, {tag!r}", hint="give one of them a __windlass_tag__"
+            "types.duplicate", f"{places} have one tag, {tag!r}", hint="set __windlass_tag__ on one of them"
         )
 
 
@@ -158,14 +159,20 @@ def convert(value: object, annotation: object, where: str) -> Any:
     """
     if type(value) is annotation or any(annotation is untyped for untyped in UNTYPED):
         return value
+    refusal: InputError | None = None
     try:
         return msgspec.convert(value, annotation, strict=True, str_keys=True, dec_hook=foreign)
     except msgspec.ValidationError as error:
-        return convert_parts(value, annotation, where, translated(error, where), known=True)
+        refusal = translated(error, where)
     except (TypeError, NameError):  # msgspec does not know such annotations
-        return convert_parts(value, annotation, where, mismatch(value, annotation, where), known=False)
+        pass
     except RecursionError:
-        raise InputError(where, "too deep, or contains itself") from None
+        raise InputError(where, TOO_DEEP) from None
+    known = refusal is not None
+    try:
+        return convert_parts(value, annotation, where, refusal or mismatch(value, annotation, where), known=known)
+    except RecursionError:
+        raise InputError(where, TOO_DEEP) from None
 
 
 def foreign(kind: Any, value: Any) -> object:

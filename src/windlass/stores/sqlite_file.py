@@ -57,6 +57,8 @@ def connect(name: str, vfs: str | None = None) -> Link:
     """Connect to an existing file, or to a database in memory when the name is a URI; the schema is not looked at."""
     flags = OPEN_MEMORY if name.startswith("file:") else OPEN_FILE
     link = Link(apsw.Connection(name, flags=flags, vfs=vfs))
+    # Plans do not depend on bound values; else SQLite compiles a join anew at each call (it is built with STAT4).
+    link.connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     try:
         for setting in SETTINGS + (APPLE_SETTINGS if sys.platform == "darwin" else ()):
             link.execute(setting)

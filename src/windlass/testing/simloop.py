@@ -1,3 +1,4 @@
+# ruff: noqa: SLF001 -- a loop is made of what asyncio keeps for its own loops
 """A simulated event loop: one callback at a time, in an order that the test chooses, and time that jumps.
 
 Nothing waits for real. When no callback is ready, the clock jumps to the next timer or sleeper. The same choices give
@@ -15,7 +16,7 @@ from contextvars import Context
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from windlass.core.clock import Seams
 from windlass.engine.lease import Heartbeat
@@ -23,6 +24,7 @@ from windlass.engine.notifier import Notifier
 from windlass.testing.clock import ManualClock
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 MOST_POLLS = 100  # in a row with nothing else in between: then nothing will ever happen
 
 
@@ -64,7 +66,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         around = events._get_running_loop()
         events._set_running_loop(self)
         try:
-            task = self.create_task(main)
+            task: asyncio.Task[T] = self.create_task(main)
             while not task.done():
                 if not self._ready:
                     self._jump()
@@ -109,7 +111,9 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         """Return the seconds that have passed."""
         return self.clock.monotonic()
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> events.Handle:
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> events.Handle:
         """Make a callback ready."""
         handle = events.Handle(callback, args, self, context)
         self._ready.append(handle)
@@ -118,7 +122,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
     call_soon_threadsafe = call_soon  # there is one thread
 
     def call_at(
-        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> events.TimerHandle:
         """Make a callback ready at a time."""
         handle = events.TimerHandle(when, callback, args, self, context)
@@ -126,7 +130,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         return handle
 
     def call_later(
-        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> events.TimerHandle:
         """Make a callback ready after a time."""
         return self.call_at(self.time() + delay, callback, *args, context=context)

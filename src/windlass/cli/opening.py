@@ -1,0 +1,53 @@
+"""Opening the store for a command: a runtime to drive runs with, or one to look and steer."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from windlass.cli.options import Common
+from windlass.core.blueprint import Definition
+from windlass.core.errors import StoreUnavailable, StoreUnknown
+from windlass.engine.runtime import Runtime
+from windlass.stores.sqlite_place import MEMORY, path_of
+
+
+@asynccontextmanager
+async def opened(
+    common: Common, definitions: Sequence[Definition] = (), *, make: bool = False
+) -> AsyncIterator[Runtime]:
+    """Open a runtime on the store; a store that is not there is made only by commands that begin runs.
+
+    Raises:
+        StoreError: it is not there, or cannot be used.
+    """
+    if not make:
+        require(common.url)
+    async with Runtime(common.url, list(definitions)) as runtime:
+        yield runtime
+
+
+def file_of(url: str) -> Path | None:
+    """Return the file of a SQLite store; None for any other URL, and for a wrong one: to open it says what is wrong."""
+    try:
+        path = path_of(url) if url.startswith("sqlite:") else MEMORY
+    except StoreUnknown:
+        return None
+    return None if path == MEMORY else Path(path)
+
+
+def is_there(url: str) -> bool:
+    """Say whether a store can be opened without making its file."""
+    path = file_of(url)
+    return path is None or path.exists()
+
+
+def require(url: str) -> None:
+    """Refuse a SQLite store that is not there: to look at it would make it.
+
+    Raises:
+        StoreUnavailable: there is no such file.
+    """
+    if not is_there(url):
+        raise StoreUnavailable(
+            f"there is no store at {url}", hint="`windlass run` makes it; or check --store and WINDLASS_STORE"
+        )

@@ -1,0 +1,246 @@
+"""How a run stands when a command leaves it: its output, what it waits for, or what failed it; and what to do next."""
+
+import time
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from windlass.cli.options import Common
+from windlass.cli.output import Out, clock_time, duration, short, spell
+from windlass.core.blueprint import Blueprint
+from windlass.core.owner import is_alive
+from windlass.core.position import load, parse
+from windlass.core.queries import Commands
+from windlass.core.records import Question, RunRecord
+from windlass.core.states import PAUSED, WAITING, Status
+from windlass.engine import reads
+from windlass.engine.runtime import Runtime
+
+OK, RUN_FAILED, STILL = 0, 1, 3
+EXIT = {Status.COMPLETED: OK, Status.FAILED: RUN_FAILED, Status.CANCELLED: RUN_FAILED}  # else STILL
+
+
+class Failing(Struct, frozen=True, kw_only=True):
+    """What failed a run.
+
+    Attributes:
+        attempt, of: the last attempt, and how many there may be; 0 where the definition is not known.
+        input: what the node was given, by parameter.
+        checkpoint: the last one before the failure.
+    """
+
+    address: str
+    attempt: int
+    of: int
+    input: dict[str, Any]
+    failure: dict[str, Any]
+    checkpoint: int
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """How a run stands."""
+
+    record: RunRecord
+    output: Any = None
+    questions: tuple[Question, ...] = ()
+    posted: tuple[str, ...] = ()  # verbs that wait for whoever drives the run next
+    failing: Failing | None = None
+
+    @property
+    def status(self) -> Status:
+        """The run's state."""
+        return self.record.head.status
+
+    @property
+    def code(self) -> int:
+        """The exit code of D34."""
+        return EXIT.get(self.status, STILL)
+
+    def as_object(self) -> dict[str, Any]:
+        """Spell it out for programs."""
+        asked = [{"id": q.id, "address": q.address, "prompt": q.prompt, "schema": q.schema} for q in self.questions]
+        return {
+            "type": "result", "run": self.record.id, "status": self.status.value, "output": self.output,
+            "questions": asked, "due_at": self.record.head.due_at, "posted": self.posted,
+            "failure": None if self.failing is None else msgspec.structs.asdict(self.failing),
+        }  # fmt: skip
+
+
+async def look_up(runtime: Runtime, run: str, blueprint: Blueprint | None = None) -> Outcome:
+    """Find out how a run stands.
+
+    Raises:
+        RunUnknown: no run has this id.
+    """
+    record = await runtime.get(run)
+    match record.head.status:
+        case Status.COMPLETED:
+            state = await runtime.state(run)
+            return Outcome(record=record, output=_output(record, state, blueprint))
+        case Status.FAILED:
+            return Outcome(record=record, failing=await _failing(runtime, record, blueprint))
+        case _:
+            posted = [command.verb for command in await runtime.store.find(Commands(run=run))]
+            return Outcome(record=record, questions=tuple(await runtime.questions(run)), posted=tuple(posted))
+
+
+def _output(record: RunRecord, state: dict[str, Any], blueprint: Blueprint | None) -> Any:
+    """Pick the output: a pipeline's last tasks are seen in its structure, too."""
+    if blueprint is not None:
+        return reads.output(state, blueprint)
+    structure = msgspec.json.decode(record.structure)
+    if structure.get("kind") != "pipeline":
+        return state
+    sources = {way.partition(" -> ")[0] for way in structure.get("edges", {})}
+    sinks = [name for name in structure["nodes"] if name not in sources]
+    return state.get(sinks[0]) if len(sinks) == 1 else {name: state.get(name) for name in sinks}
+
+
+async def _failing(runtime: Runtime, record: RunRecord, blueprint: Blueprint | None) -> Failing | None:
+    told = await reads.last_failure(runtime.store, record.id)
+    if told is None:
+        return None
+    address, failure = told["address"], told.get("failure", {})
+    pending = load(await runtime.store.load(record.id)).pending.get(address)
+    node = blueprint.nodes.get(parse(address)[0]) if blueprint is not None else None
+    policy = node.retry if node is not None else None
+    return Failing(
+        address=address,
+        attempt=pending.attempts if pending is not None else 0,
+        of=0 if node is None else policy.max_attempts if policy is not None else 1,
+        input=await _input(runtime, record, address),
+        failure=failure,
+        checkpoint=record.head.n,
+    )
+
+
+async def _input(runtime: Runtime, record: RunRecord, address: str) -> dict[str, Any]:
+    """Work out what an activation was given, from the structure: the definition need not be known."""
+    node, _, index = parse(address)
+    params = msgspec.json.decode(record.structure).get("nodes", {}).get(node, {}).get("params", {})
+    state = await runtime.state(record.id)
+    given: dict[str, Any] = {}
+    for name, described in params.items():
+        kind, *sources = described.split(" ")
+        if kind == "channel":
+            given[name] = state.get(sources[0])
+        elif kind == "upstreams":
+            given[name] = {source: state.get(source) for source in sources}
+        elif kind == "item" and index:
+            items = state.get(sources[0])
+            given[name] = items[int(index)] if isinstance(items, list) and int(index) < len(items) else None
+        elif kind == "payload":
+            planned = load(await runtime.store.load(record.id)).waiting.get(address)
+            raw = planned.payload if planned is not None else None
+            given[name] = None if raw is None else msgspec.json.decode(raw)
+    return given
+
+
+def tell_outcome(out: Out, common: Common, outcome: Outcome) -> int:
+    """Say how a run stands and how it goes on; returns the exit code."""
+    out.give(outcome.as_object())
+    record = outcome.record
+    match outcome.status:
+        case Status.COMPLETED:
+            out.line(f"{record.id} completed")
+            out.line(spell(outcome.output))
+        case Status.FAILED:
+            for line in failing_lines(common, outcome):
+                out.end(line)
+        case Status.CANCELLED:
+            out.end(f"{record.id} is cancelled")
+        case _:
+            for line in going_on_lines(common, outcome):
+                out.end(line)
+    return outcome.code
+
+
+def going_on_lines(common: Common, outcome: Outcome) -> list[str]:
+    """Say when and how a run goes on that has not ended."""
+    record = outcome.record
+    source = [record.source] if record.source else []
+    resume = common.paste("runs", "resume", record.id)
+    if outcome.status is PAUSED:
+        return [f"{record.id} is paused at checkpoint {record.head.n}; it goes on with", f"  {resume}"]
+    if outcome.status is not WAITING and record.owner is not None and is_alive(record.owner) is not False:
+        watch = common.paste("runs", "watch", record.id)
+        return [
+            f"{record.id} is driven by pid {record.owner.pid} on {record.owner.host}; it is followed with",
+            f"  {watch}",
+        ]
+    if outcome.status is not WAITING:
+        return [
+            f"{record.id} is {outcome.status}, and nobody drives it; it goes on with a worker, or with",
+            f"  {resume}",
+        ]
+    lines = [f"{record.id} waits"]
+    for question in outcome.questions:
+        lines += [
+            f"  for an answer ({question.address}): {question.prompt}",
+            f"    {common.paste('inbox', 'answer', question.id, example(question), *source)}",
+        ]
+    due_at = record.head.due_at
+    if outcome.posted:
+        verbs = ", ".join(outcome.posted)
+        lines += [f"  for its next owner, with {verbs} to take; it goes on with a worker, or with", f"    {resume}"]
+    elif due_at is not None:
+        left = due_at - time.time()
+        when = f"in {duration(left)}" if left > 0 else "now"
+        lines += [f"  until {clock_time(due_at)} ({when}); then it goes on with a worker, or with", f"    {resume}"]
+        if source:
+            lines.append(f"    {common.paste('worker', *source)}")
+    return lines
+
+
+def example(question: Question) -> str:
+    """Make up an answer that has the form a question asks for."""
+    schema = msgspec.json.decode(question.schema)
+    if not isinstance(schema, dict):
+        return "VALUE"
+    return _example(schema)
+
+
+def _example(schema: dict[str, Any]) -> str:
+    if schema.get("enum"):
+        return plain_text(schema["enum"][0])
+    match schema.get("type"):
+        case "boolean":
+            return "true"
+        case "integer" | "number":
+            return "1"
+        case "object":
+            fields: dict[str, Any] = dict.fromkeys(schema.get("required", ()), "…")
+            return spell(fields | ({"happened": True} if "happened" in fields else {}))
+        case _:
+            return "VALUE"
+
+
+def plain_text(value: Any) -> str:
+    """Spell a value as the command line takes it: a string bare, anything else as JSON."""
+    return value if isinstance(value, str) else spell(value)
+
+
+def failing_lines(common: Common, outcome: Outcome) -> list[str]:
+    """Say what failed a run, where, with what input and why; and the two commands that help."""
+    record, failing = outcome.record, outcome.failing
+    if failing is None:
+        return [f"{record.id} failed", f"  {common.paste('runs', 'resume', record.id)}"]
+    where = failing.address or "the run itself"
+    tries = f", attempt {failing.attempt}" if failing.attempt else ""
+    tries += f" of {failing.of}" if failing.attempt and failing.of else ""
+    lines = [f"{record.id} failed at {where}{tries}"]
+    lines += [f"  {name} = {short(value, 100)}" for name, value in failing.input.items()]
+    kept: dict[str, Any] | None = failing.failure
+    begin = ""
+    while kept:
+        lines.append(f"  {begin}{kept.get('kind', 'Failure')}: {kept.get('message', '')}")
+        lines += [f"    {frame}" for frame in kept.get("frames", ())]
+        kept, begin = kept.get("cause"), "caused by "
+    lines.append(f"  last checkpoint: {failing.checkpoint}")
+    lines.append(f"mended, it goes on with:  {common.paste('runs', 'resume', record.id)}")
+    begins_at = failing.address.partition("[")[0].removesuffix("#1") or str(failing.checkpoint)
+    source = [record.source] if record.source else []
+    fork = common.paste("runs", "fork", record.id, *source, "--from", begins_at)
+    lines.append(f"to begin anew from there:  {fork}")
+    return lines

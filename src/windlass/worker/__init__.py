@@ -1,0 +1,1 @@
+"""The endless loop around a Runtime."""

@@ -1,0 +1,163 @@
+"""The worker: claims every run that it knows and that has work, one after the other, until it is told to stop.
+
+A Runtime drives runs and holds their leases; this is the loop around it (D3). It looks for runs that were never
+started, whose owner is gone, whose time has come, or for which a command was posted. It wakes when the store changes,
+and otherwise looks a few times a second: a wake-up may be lost, a look is not. The worker keeps nothing by itself; when
+it dies, its runs are claimed by the next one.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from msgspec import Struct
+
+from windlass.core.blueprint import Definition
+from windlass.core.clock import Seams
+from windlass.core.errors import RunOwned, RunState, StoreError, WindlassError
+from windlass.core.queries import Runs
+from windlass.core.records import RunRecord
+from windlass.engine.runtime import Runtime
+
+LOOK_SECONDS = 0.25  # the longest time between two looks; the jitter only shortens it
+REST_SECONDS = 0.025  # the shortest
+PAGE = 500  # claimable runs that are looked at, the oldest of them first
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # before a run that could not be driven is tried again
+
+
+class Tried(Struct):
+    """A run that was picked up: where it stood, how often in a row, and when it may be tried again."""
+
+    seq: int
+    times: int
+    not_before: float
+
+
+class Worker:
+    """Drives the runs of some definitions on an open Runtime.
+
+    Args:
+        runtime: knows the definitions, too.
+        concurrency: most runs at once.
+        told: called for what is worth a line in a log: what happened, to which run, details.
+        seams: clock and dice, for tests.
+    """
+
+    def __init__(
+        self, runtime: Runtime, definitions: Sequence[Definition], *, concurrency: int = 100,
+        told: Callable[..., None] = lambda *_, **__: None, seams: Seams | None = None,
+    ) -> None:  # fmt: skip
+        self.runtime = runtime
+        self.names = tuple(definition.compile().name for definition in definitions)
+        self.concurrency = concurrency
+        self.told = told
+        self.seams = seams or Seams()
+        self.stopping = False
+        self._tried: dict[str, Tried] = {}
+        self._news = asyncio.Event()
+
+    async def run(self) -> None:
+        """Claim and drive until `stop`; a store that cannot be reached is tried again."""
+        notifier = self.runtime.services.notifier
+        notifier.listen("", self._news.set)
+        try:
+            pause = FIRST_PAUSE
+            while not self.stopping:
+                try:
+                    await self.tick()
+                except StoreError as error:
+                    self.told("store.failed", error=error, again_in=pause)
+                    await self._rest(pause)
+                    pause = min(LONGEST_PAUSE, pause * 2)
+                else:
+                    pause = FIRST_PAUSE
+                    await self._look_around()
+        finally:
+            notifier.forget("", self._news.set)
+
+    async def tick(self) -> list[str]:
+        """Look once: claim what has work, as far as there is room; returns the runs that were picked up.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        room = self.concurrency - len(self.runtime.driving)
+        if room <= 0 or self.stopping:
+            return []
+        now = self.seams.clock.now()
+        due = Runs(claimable=True, definitions=self.names, due_before=now, limit=PAGE)
+        found = await self.runtime.store.find(due)
+        picked: list[str] = []
+        driving = set(self.runtime.driving)
+        for record in reversed(found):  # they come newest first, and the oldest have waited longest
+            if len(picked) == room or self.stopping:
+                break
+            if record.id not in driving and self._may_try(record, now) and await self._pick_up(record):
+                picked.append(record.id)
+        self._forget({record.id for record in found}, now)
+        return picked
+
+    def _may_try(self, record: RunRecord, now: float) -> bool:
+        """Count picks of a run that does not move: what stops it would stop it again, at once and for ever."""
+        tried = self._tried.get(record.id)
+        if tried is None or tried.seq != record.head.seq:
+            self._tried[record.id] = Tried(record.head.seq, 1, 0.0)
+            return True
+        if now < tried.not_before:
+            return False
+        pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tried.times - 1, 10))
+        self._tried[record.id] = Tried(record.head.seq, tried.times + 1, now + pause)
+        return True
+
+    async def _pick_up(self, record: RunRecord) -> bool:
+        try:
+            await self.runtime.pick_up(record.id)
+        except (RunOwned, RunState):
+            return False  # somebody else was faster
+        except WindlassError as error:  # of this run alone: the others go on
+            tried = self._tried[record.id]
+            tried.not_before = max(tried.not_before, self.seams.clock.now() + FIRST_PAUSE)
+            self.told("run.refused", run=record.id, error=error)
+            return False
+        self.told("run.picked_up", run=record.id, after=record.head.seq, status=record.head.status)
+        return True
+
+    def _forget(self, claimable: set[str], now: float) -> None:
+        """Forget runs that have no work any more."""
+        driving = set(self.runtime.driving)
+        for run in [run for run in self._tried if run not in claimable and run not in driving]:
+            if now >= self._tried[run].not_before:
+                del self._tried[run]
+
+    async def _look_around(self) -> None:
+        """Wait for a change in the store, at least a moment and at most until the next look."""
+        began = self.seams.clock.monotonic()
+        await self._rest(REST_SECONDS)
+        look = LOOK_SECONDS * (0.5 + self.seams.dice() / 2)  # jittered: workers do not look all at once
+        left = look - (self.seams.clock.monotonic() - began)
+        if left > 0 and not self.stopping:
+            try:
+                async with asyncio.timeout(left):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+        self._news.clear()
+
+    async def _rest(self, seconds: float) -> None:
+        if not self.stopping:
+            await self.seams.clock.sleep(seconds)
+
+    def stop(self) -> None:
+        """Claim nothing more."""
+        self.stopping = True
+        self._news.set()
+
+    async def drain(self, grace: float) -> list[str]:
+        """Let the runs that are driven go on for `grace` seconds; returns those that are still driven then.
+
+        They are interrupted when the Runtime closes, and any worker may claim them at once.
+        """
+        self.stop()
+        ends = self.seams.clock.monotonic() + grace
+        while self.runtime.driving and self.seams.clock.monotonic() < ends:
+            await self.seams.clock.sleep(REST_SECONDS)
+        return self.runtime.driving
