@@ -218,7 +218,7 @@ def test_a_large_value_takes_at_most_three_times_its_size(make: Callable[[int], 
     try:
         value = {"large": make(size)}
         encoded = codec.encode(value)
-        again = codec.decode(encoded.data, {blob.digest: blob.content for blob in encoded.blobs}.__getitem__)  # type: ignore[arg-type]
+        again = codec.decode(encoded.data, {blob.digest: blob.content for blob in encoded.blobs}.__getitem__)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

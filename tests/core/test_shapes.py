@@ -119,6 +119,7 @@ class User(pydantic.BaseModel):
 
 class Frozen(pydantic.BaseModel, frozen=True):
     a: Any
+    b: int = 0
 
 
 class Open(pydantic.BaseModel, extra="allow"):
@@ -188,7 +189,7 @@ OPENED = (
             User(userName="a"),
             '{"$":"User","v":{"fields":{"name":"a","age":3,"parts":{"$":"tuple","v":[]}},"set":["name"]}}',
         ),
-        (Frozen(a=1), '{"$":"Frozen","v":{"fields":{"a":1}}}'),
+        (Frozen(a=1), '{"$":"Frozen","v":{"fields":{"a":1,"b":0},"set":["a"]}}'),
         (opened(), OPENED),
         (Wrapped([1]), '{"$":"Wrapped","v":{"fields":{"root":[1]}}}'),
         (Holder[int](item=1), '{"$":"Holder[int]","v":{"fields":{"item":1}}}'),

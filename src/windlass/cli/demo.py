@@ -73,7 +73,7 @@ def demo(
 ) -> int:
     """Review a source tree, be killed in the middle of an effect, go on, and count: nothing was done twice.
 
-    Exit code 1 if a figure is not what it should be.
+    Without --store the run has a store of its own in the new folder. Exit code 1 if a figure is not what it should be.
     """
     say = Out(as_json=common.json)
     program = find_program()

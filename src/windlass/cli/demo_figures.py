@@ -14,7 +14,7 @@ from windlass.engine.runtime import Runtime
 
 BUILDING = "measure"  # the task that runs once per file
 OTHERS = 4  # the program's tasks that run once
-LINES = {"appended": "was appended now", "stood there already": "stood there already and was left alone"}
+OUTCOMES = {"appended": "its line was missing: appended now", "stood there already": "its line stood there: left alone"}
 
 
 class Kill(Struct, frozen=True):
@@ -177,9 +177,10 @@ def rows(figures: Figures) -> Iterator[tuple[str, str]]:
         )
     yield "ledger lines", f"{figures.ledger_lines}"
     yield "keys doubled", f"{figures.keys_doubled}"
-    yield "effects in doubt", f"{len(figures.in_doubt)}"
+    settled = " and ".join(sorted({doubt.settled or "not settled" for doubt in figures.in_doubt}))
+    yield "effects in doubt", f"{len(figures.in_doubt)}: {settled}" if settled else "0"
     for doubt in figures.in_doubt:
-        yield f"  {doubt.file}", f"{doubt.settled or 'not settled'}: the line {LINES.get(doubt.outcome, doubt.outcome)}"
+        yield f"  {doubt.file}", OUTCOMES.get(doubt.outcome, doubt.outcome)
     yield "from spawn to the next step", f"{figures.ms_to_next_step} ms"
     yield "in all", f"{figures.seconds:.1f} s"
     yield "ruff", figures.ruff

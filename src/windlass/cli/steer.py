@@ -2,9 +2,10 @@
 
 import asyncio
 import getpass
+import time
 from collections.abc import Awaitable
 from contextlib import suppress
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from cyclopts import Parameter
@@ -19,8 +20,9 @@ from windlass.cli.values import read_pairs
 from windlass.core.clock import random_id
 from windlass.core.errors import DefinitionUnknown, RunOwned
 from windlass.core.events import told
-from windlass.core.queries import Rows
-from windlass.core.records import RunRecord
+from windlass.core.owner import is_alive
+from windlass.core.queries import Commands, Rows
+from windlass.core.records import Command, RunRecord
 from windlass.engine.runtime import Runtime
 from windlass.engine.tree import Target, parse_target
 
@@ -90,20 +92,43 @@ def resume(run: str, definition: str = "", /, *, with_: Edits = (), wait: bool =
         (loaded,) = load([source])
         async with opened(common, [loaded]) as runtime:
             out.say(f"store {common.url}\nrun   {run}")
-            while True:
-                try:
-                    await runtime.resume(run, edits=edits or None, by=user())
-                    break
-                except RunOwned as owned:
-                    if not wait:
-                        raise
-                    out.say(str(owned.args[0]))
-                    await asyncio.sleep(LOOK_SECONDS)
+            await begin_again(runtime, out, run, edits, wait=wait)
             return await show_until_settled(
                 runtime, run, common, after=record.head.seq, wait=wait, blueprint=loaded.compile()
             )  # fmt: skip
 
     return asyncio.run(go())
+
+
+async def begin_again(runtime: Runtime, out: Out, run: str, edits: dict[str, Any], *, wait: bool) -> None:
+    """Resume a run here; with `wait`, once its owner is gone.
+
+    Raises:
+        RunOwned: another live process drives it, and `wait` is not asked for.
+    """
+    said = False
+    while True:
+        try:
+            await withdraw_pauses(runtime, run)
+            await runtime.resume(run, edits=edits or None, by=user())
+        except RunOwned as owned:
+            if not wait:
+                raise
+            if not said:
+                out.say(str(owned.args[0]))
+            said = True
+            await asyncio.sleep(LOOK_SECONDS)
+        else:
+            return
+
+
+async def withdraw_pauses(runtime: Runtime, run: str) -> None:
+    """Let a pause that nobody took give way: its owner died before it could, and the user wants to go on."""
+    record = await runtime.get(run)
+    waiting = await runtime.store.find(Commands(run=run))
+    is_free = record.owner is None or is_alive(record.owner) is False
+    if is_free and any(command.verb == "pause" for command in waiting):
+        await runtime.store.post(Command(id=random_id(), run=run, verb="resume", by=user(), at=time.time()))
 
 
 def rollback(run: str, to: str, definition: str = "", /, *, common: Common = COMMON) -> int:

@@ -29,7 +29,11 @@ async def take(drive: Drive) -> None:
     wrote = False
     for command in fresh:
         drive.seen.add(command.id)
-        drive.journal.change(changes.CommandTaken(command.id))
+        taken = changes.CommandTaken(command.id)
+        if command.verb in ENDING:
+            drive.journal.at_release.append(taken)
+        else:
+            drive.journal.change(taken)
         wrote |= await TAKE[command.verb](drive, command)
     if wrote:
         await drive.journal.write("record", status=None if drive.leaving == "stay" else RUNNING)
@@ -132,4 +136,5 @@ async def _resume(drive: Drive, command: r.Command) -> bool:
     return True
 
 
+ENDING = ("pause", "cancel", "rollback")
 TAKE = {"answer": _answer, "pause": _pause, "cancel": _cancel, "rollback": _rollback, "resume": _resume}

@@ -49,6 +49,7 @@ class Journal:
         self.codec = codec
         self.snapshot_due = False
         self.broken: BaseException | None = None
+        self.at_release: list[Change] = []  # what the write that gives the run up carries
         self._ops: list[Op] = []
         self._said: list[Said] = []
         self._changes: list[Change] = []
@@ -168,6 +169,8 @@ class Journal:
         position.row_bytes += len(data)
         crashes = 0 if kind == "step" else self.head.crashes
         self.head = Head(status, position.branch, position.n, last, due_at, crashes)
+        if release:
+            changes += tuple(self.at_release)
         due = position.rows >= MOST_ROWS or position.row_bytes >= max(MOST_ROW_BYTES, position.snapshot_bytes)
         if due or self.snapshot_due:
             changes += self.snapshot()

@@ -120,6 +120,8 @@ def _choose(branch: Branch, node: str, read: Read) -> tuple[list[str], list[Send
         choice = branch.choose(*(read(name) for name in branch.params))
     except Exception as error:
         raise TaskError(f"branch {branch.name} after {node} raised {error!r}", kind=type(error).__name__) from error
+    if type(choice) is str and choice in branch.targets:  # the common case
+        return [choice], []
     choices = [choice] if isinstance(choice, str | Send) else list(choice)
     for one in choices:
         name = one.node if isinstance(one, Send) else one

@@ -154,6 +154,9 @@ class Writer:
                 loop.call_later(random.random() * WAIT_SECONDS, self._flush)  # noqa: S311 -- turns, no secret
                 return
             self._settle(batch, [self._refusal(busy) for _ in batch])
+        except BaseException:  # Ctrl-C: the transaction was taken back, and `close` still finishes what was queued
+            self._queue.extendleft(reversed(batch))
+            raise
         else:
             self._settle(batch, outcomes)
         if self._queue:
