@@ -1,0 +1,40 @@
+"""Each small program runs as its docstring says, ends with 0, and shows what it is there to show."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.examples.conftest import EXAMPLES, Program
+
+SHOWN = {
+    "converge.py": ["completed after 39 rounds", r"core +0\.3685"],
+    "fan_out.py": ["1000 activations and a join", "871 needs 178 steps", "999 counted, 1 failed and collected"],
+    "flaky.py": ["attempt 2 failed: .*503", "attempt 3 gave", "asked 1 time for /order and 3 times for /price"],
+    "streaming.py": ["tally: after 1 words(.|\n)*read: won(.|\n)*read has ended", "tally has ended with .*'the': 3"],
+    "rollback.py": [
+        "failed at bill#1: 180 is above 100",
+        "freed  12B\n  freed  12A",
+        "0 seats .* paused",
+        "under 4 keys",
+    ],
+}
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_it_shows_what_it_says(name: str, program: Program) -> None:
+    ended = program(name)
+    assert ended.returncode == 0, ended.stderr
+    assert [shown for shown in SHOWN[name] if not re.search(shown, ended.stdout)] == [], ended.stdout
+    assert ended.stderr == ""
+
+
+def test_it_takes_a_store(program: Program, tmp_path: Path) -> None:
+    ended = program("converge.py", f"sqlite:///{tmp_path}/runs.db")
+    assert ended.returncode == 0, ended.stderr
+    assert (tmp_path / "runs.db").exists()
+
+
+def test_every_example_is_run_here_or_in_a_test_of_its_own() -> None:
+    own = {path.name.removeprefix("test_") for path in Path(__file__).parent.glob("test_*.py")}
+    assert {path.name for path in EXAMPLES.glob("*.py")} <= SHOWN.keys() | own
