@@ -15,17 +15,16 @@ from windlass.core import records as r
 from windlass.core.blueprint import EVERY_STEP, Blueprint, Definition
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import (
-    InputError,
     QuestionUnknown,
     RunExists,
     RunOwned,
 )
 from windlass.core.position import Position
 from windlass.core.states import ENDED, FAILED, PAUSED, UNFINISHED, Status, move
-from windlass.core.types import convert
 from windlass.engine import reads, tree
 from windlass.engine.drives import Drives
 from windlass.engine.effects import Ledger
+from windlass.engine.inputs import check_edits, input_writes
 from windlass.engine.journal import Journal
 from windlass.engine.loop import RunLoop
 from windlass.engine.notifier import Ear
@@ -186,10 +185,7 @@ class Control:
         record = await reads.get(self.store, run)
         move(run, record.head.status, "resume")
         blueprint = self.drives.blueprint(record)
-        for name, value in (edits or {}).items():
-            if name not in blueprint.channels or name.startswith("join:"):
-                raise_unknown(blueprint, name)
-            convert(value, blueprint.channels[name].type, f"edits.{name}")
+        check_edits(blueprint, edits)
         if self.drives.is_driving(run) and not edits:
             return
         if record.head.status in UNFINISHED and not edits:
@@ -229,12 +225,14 @@ class Control:
         """Begin a new run from a checkpoint of another; it is driven here if its definition is known.
 
         Raises:
-            RunUnknown, CheckpointUnknown, RunExists, InputError: see the verbs' own words.
+            RunUnknown, CheckpointUnknown: there is no such run or checkpoint.
+            RunExists: the new id is taken.
+            DefinitionUnknown, DefinitionChanged, InputError: the edits cannot be checked, or are wrong.
         """
         record = await reads.get(self.store, run)
         blueprint = self.drives.blueprints.get(record.definition)
-        if blueprint is not None:
-            self.drives.blueprint(record)
+        if blueprint is not None or edits:
+            check_edits(self.drives.blueprint(record), edits)
         checkpoints = blueprint.checkpoints if blueprint is not None else EVERY_STEP
         target = at if at is not None else record.head.n
         position = await tree.target_position(self.store, record, blueprint, target, checkpoints)
@@ -264,37 +262,6 @@ class Control:
         return name
 
 
-def raise_unknown(blueprint: Blueprint, name: str) -> None:
-    """Refuse an edit of a channel that does not exist.
-
-    Raises:
-        InputError: always, naming the channels that there are.
-    """
-    public = ", ".join(sorted(c for c in blueprint.channels if not c.startswith("join:")))
-    raise InputError(f"edits.{name}", f"{blueprint.name} has no channel {name!r}", hint=f"there are: {public}")
-
-
 def _target(to: Any) -> tree.Target:
     target: tree.Target = tuple(to) if isinstance(to, list) else to  # JSON has no tuples
     return target
-
-
-def input_writes(blueprint: Blueprint, given: Any) -> dict[str, Any]:
-    """Turn a run's input into channel writes: a pipeline has one channel for it, a graph takes a dict of channels.
-
-    Raises:
-        InputError: it has not the declared type, or names a channel that does not exist.
-    """
-    if blueprint.kind == "pipeline":
-        if "input" not in blueprint.channels:
-            return {}
-        return {"input": convert(given, blueprint.input_type, "input")}
-    if given is None:
-        return {}
-    plain = given if isinstance(given, dict) else {
-        name: getattr(given, name) for name in blueprint.channels if hasattr(given, name)
-    }  # fmt: skip
-    for name in plain:
-        if name not in blueprint.channels or name.startswith("join:"):
-            raise_unknown(blueprint, name)
-    return {name: convert(value, blueprint.channels[name].type, f"input.{name}") for name, value in plain.items()}

@@ -90,23 +90,29 @@ def _plan_graph(
         if node in chosen:  # edges and branches follow the node, not each of its activations
             continue
         chosen.add(node)
-        targets.update(dict.fromkeys(blueprint.edges.get(node, ())))
+        for target in blueprint.edges.get(node, ()):
+            targets[target] = None
         for branch in blueprint.branches.get(node, ()):
             names, sends = _choose(branch, node, read)
-            targets.update(dict.fromkeys(names))
+            for name in names:
+                targets[name] = None
             for ordinal, send in enumerate(sends, start=len(finished.sends)):
                 payload = encode(send.value, f"{node}.send[{ordinal}]")
                 result.planned.append(_visit(position, send.node, f"{sender}.{ordinal}", payload))
-    for name in written:
-        targets.update(dict.fromkeys(blueprint.subscribers.get(name, ())))
-    result.joined = [
-        join for join, new in result.arrivals.items()
-        if blueprint.joins[join] <= {*(read(f"join:{join}") or ()), *new}
-    ]  # fmt: skip
-    targets.update(dict.fromkeys(result.joined))
+    if blueprint.subscribers or result.arrivals:
+        targets.update(dict.fromkeys(_triggered(blueprint, written, result, read)))
     targets.pop(END, None)
     result.planned[:0] = [_visit(position, node) for node in targets]
     return result
+
+
+def _triggered(blueprint: Blueprint, written: Iterable[str], result: Plan, read: Read) -> list[str]:
+    """The nodes that a written channel or a complete join makes run."""
+    for join, new in result.arrivals.items():
+        if blueprint.joins[join] <= {*(read(f"join:{join}") or ()), *new}:
+            result.joined.append(join)
+    subscribed = [node for name in written for node in blueprint.subscribers.get(name, ())]
+    return [*subscribed, *result.joined]
 
 
 def _arrive(blueprint: Blueprint, node: str, arrivals: dict[str, list[str]]) -> None:

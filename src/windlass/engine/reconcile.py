@@ -83,7 +83,7 @@ def reconcile(
     results, deltas = _reduce(blueprint, done, scratch)
     body = Body(at=0.0, finished=new, results=results, deltas=deltas)
     scratch.channels = settle(position, body, done, _shared(blueprint, done, known, scratch.known))
-    following = plan(blueprint, position, done, list(scratch.channels), scratch.read, scratch.keep)
+    following = plan(blueprint, position, done, scratch.channels, scratch.read, scratch.keep)
     return _step(position, scratch, new, following, results, deltas)
 
 
@@ -229,10 +229,12 @@ def _shared(blueprint: Blueprint, done: list[Finished], known: Known, reduced: M
         values = known.get(finished.address)
         for name in finished.writes:
             value = UNSET if values is None else values.get(name, UNSET)
-            if blueprint.channels[name].kind != "append" or name not in shared:
+            if blueprint.channels[name].kind != "append":
                 shared[name] = value
+            elif name not in shared:
+                shared[name] = list(value) if isinstance(value, list) else value
             elif isinstance(shared[name], list) and isinstance(value, list):
-                shared[name] = [*shared[name], *value]
+                shared[name].extend(value)
             else:
                 shared[name] = MUTABLE if MUTABLE in (shared[name], value) else UNSET
     shared.update({name: reduced[name] for name in reduced if name in shared})

@@ -7,7 +7,6 @@ lock away at every statement, and a thread has to win it back from a busy loop e
 """
 
 import asyncio
-import os
 import random
 import time
 from collections import deque
@@ -20,7 +19,7 @@ import apsw
 
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import StoreUnavailable, WindlassError
-from windlass.stores.sqlite_file import Link, refusal
+from windlass.stores.sqlite_file import Link, lengthen, refusal
 from windlass.stores.sqlite_jobs import Holdings, Job
 
 MOST_JOBS = 1_000  # in one transaction: about 15 ms of the loop's time
@@ -31,7 +30,6 @@ PAGES_SECONDS = 0.00001  # of a COMMIT for each job in it: that is work, not a s
 SPIKE = 4  # a single slow COMMIT (it copied the WAL into the file) counts at most so many times SLOW_SECONDS
 PATIENCE = 64  # batches on the thread before the loop is tried again
 WARM = 32  # transactions before the WAL is lengthened
-WAL_BYTES = 4_300_000  # what a WAL grows to before SQLite begins it anew: 1,000 pages, and what the last commit adds
 
 Waiting = tuple[Job, "asyncio.Future[Any]"]
 
@@ -222,8 +220,8 @@ class Writer:
             self._lose(error)
             return [self._refusal(error) for _ in jobs]
         self._transactions += 1
-        if self._transactions == WARM:
-            self._lengthen_wal()
+        if self._transactions == WARM and self.wal:
+            lengthen(self.wal)
         outcomes: list[Any] = []
         try:
             for job in jobs:
@@ -302,29 +300,6 @@ class Writer:
 
     def _refusal(self, error: BaseException) -> WindlassError:
         return refusal(error, self.held.url)
-
-    def _lengthen_wal(self) -> None:
-        """Give the WAL the length it will have anyway, while the write lock keeps everybody else from appending.
-
-        Syncing a write inside a file costs about half of syncing one that makes it longer (measured on ext4: 260 and
-        470 µs a commit), and the first four hundred commits would all make it longer. SQLite reads the zeros as the
-        end of the log, as it does with what is left of an earlier round.
-        """
-        if not self.wal:
-            return
-        try:
-            file = os.open(self.wal, os.O_WRONLY)
-        except OSError:
-            return
-        try:
-            size = os.fstat(file).st_size
-            if size < WAL_BYTES:
-                try:
-                    os.pwrite(file, bytes(WAL_BYTES - size), size)
-                except OSError:  # no room for it: the commits must do without
-                    os.ftruncate(file, size)
-        finally:
-            os.close(file)
 
     async def drain(self) -> None:
         """Wait until nothing is queued or under way."""
