@@ -13,7 +13,7 @@ from windlass.engine.activation import Activation, Outcome
 from windlass.engine.drive import Drive
 from windlass.engine.effects import answered
 from windlass.engine.execute import keep_writes
-from windlass.engine.reconcile import edit
+from windlass.engine.initiate import edit
 
 
 async def take(drive: Drive) -> None:

@@ -24,11 +24,11 @@ from windlass.core.states import ENDED, FAILED, PAUSED, UNFINISHED, Status, move
 from windlass.engine import reads, tree
 from windlass.engine.drives import Drives
 from windlass.engine.effects import Ledger
+from windlass.engine.initiate import initiate
 from windlass.engine.inputs import check_edits, input_writes
 from windlass.engine.journal import Journal
 from windlass.engine.loop import RunLoop
 from windlass.engine.notifier import Ear
-from windlass.engine.reconcile import initiate
 from windlass.engine.services import Services
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from msgspec import UNSET, Raw
 
 from windlass.core.blueprint import ChannelSpec
-from windlass.core.channels import LONG, MUTABLE, REPLACING, outside
+from windlass.core.channels import MUTABLE, REPLACING
 from windlass.core.codec import Codec
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import (
@@ -19,6 +19,7 @@ from windlass.core.errors import (
     WaitSwallowed,
     WriteUndeclared,
 )
+from windlass.core.pieces import LONG, outside
 from windlass.core.position import parse
 from windlass.core.records import Finished, Sent
 from windlass.core.words import Output, Send, Update

@@ -9,18 +9,15 @@ the only difference. When nothing executes, `_rest` decides: go on, sleep a mome
 import asyncio
 from collections import deque
 
-from windlass.core import ops, queries
 from windlass.core import records as r
 from windlass.core.errors import StepLimitReached, WindlassError
-from windlass.core.position import Pending
 from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, RUNNING, WAITING, Status
 from windlass.engine import failures
-from windlass.engine.activation import NOTHING, Activation, Outcome, arm
+from windlass.engine.activation import Activation, Outcome, arm
 from windlass.engine.commands import hurry, take
 from windlass.engine.drive import Drive
-from windlass.engine.effects import DOUBT_SCHEMA, doubt_key, doubt_prompt
+from windlass.engine.entry import enter
 from windlass.engine.execute import attempt
-from windlass.engine.questions import question
 from windlass.engine.reconcile import reconcile
 from windlass.engine.tree import roll_back
 
@@ -28,7 +25,6 @@ SLICE_SECONDS = 0.005  # a run that never waits lets others have the loop this o
 SOON_SECONDS = 1.0  # what is due sooner is waited for in memory (D19)
 STALL_SECONDS = 60.0
 EFFECT_SECONDS = 5.0  # that an effect in flight gets when the process leaves; after that it is in doubt
-MOST_CRASHES = 3  # owners that died in a row without a step between: the run is poison (D6)
 
 
 class RunLoop(Drive):
@@ -43,7 +39,7 @@ class RunLoop(Drive):
         notifier = self.services.notifier
         notifier.listen("!" + self.run, self.hear)
         try:
-            await self._enter()
+            await enter(self)
             while not self.over:
                 await self._turn()
         finally:
@@ -93,60 +89,6 @@ class RunLoop(Drive):
             if not is_soon and all(activation.starved for activation in self.running.values()):
                 self.stop_all("waiting")
             await self._wait(due)
-
-    async def _enter(self) -> None:
-        """Take the run over: count crashes, put effects in doubt to a person, make what may run ready."""
-        record, position = self.journal.record, self.position
-        if self.has_streams:
-            items = await self.services.store.find(queries.Items(run=self.run))
-            self.items.load(items, {a: 1 for a in position.waiting if a not in position.settled})
-        if record.owner is not None:
-            crashes = self.journal.head.crashes + 1
-            self.journal.count_crash(crashes)
-            self.journal.say("lease.taken_over", owner=record.owner.id, crashes=crashes)
-            if crashes >= MOST_CRASHES:
-                said = f"{crashes} owners died in a row at {', '.join(position.waiting)}"
-                await self.end(FAILED, "run.failed", failure={"kind": "Poison", "message": said, "code": "run.poison"})
-                return
-        changed = [
-            name for name, digest in record.sources.items()
-            if name in self.blueprint.nodes and self.blueprint.nodes[name].source_digest != digest
-        ]  # fmt: skip
-        if changed and (record.owner is not None or self.leaving):
-            self.journal.say("definition.code_changed", nodes=changed)
-        clean = record.head.status in (WAITING, PAUSED, FAILED)
-        asked = [op for address, pending in position.pending.items() for op in self._doubts(address, pending)]
-        self.journal.note(*asked)
-        for address, pending in position.pending.items():
-            if address in position.waiting and pending.failure is not None and pending.is_failed:
-                self.failure = self.failure or (address, pending.failure)
-        for address in position.waiting:
-            if address in position.settled:
-                continue
-            if clean and self._is_blocked(address):
-                pending = position.pending.get(address, NOTHING)
-                self.resting[address] = "retry" if (pending.due_at or 0) > self.clock.now() else "waits"
-            else:
-                self.ready.append(address)
-        if record.owner is not None or asked:
-            await self.journal.write("record", status=self.journal.head.status if self.leaving else RUNNING)
-
-    def _doubts(self, address: str, pending: Pending) -> list[ops.QuestionAsked]:
-        return [
-            question(self.journal, address, doubt_key(pending, key), doubt_prompt(intent), DOUBT_SCHEMA)
-            for key, intent in pending.intents.items()
-            if intent.on_doubt == "ask" and key not in pending.outcomes and key not in pending.cleared
-            and doubt_key(pending, key) not in pending.asked
-        ]  # fmt: skip
-
-    def _is_blocked(self, address: str) -> bool:
-        pending = self.position.pending.get(address)
-        if pending is None:
-            return False
-        now = self.clock.now()
-        doubtful = any(key.startswith("doubt|") for key in pending.asked if key not in pending.answers)
-        late = [due for due in pending.timers.values() if due > now]
-        return pending.is_failed or (pending.due_at or 0) > now or doubtful or bool(late or pending.open_questions)
 
     def _launch(self) -> Activation | None:
         """Start what is ready; return the activation instead if it is alone and may be awaited in place."""

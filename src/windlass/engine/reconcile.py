@@ -12,11 +12,12 @@ import msgspec
 from msgspec import UNSET, Raw
 
 from windlass.core.blueprint import Blueprint, ChannelSpec
-from windlass.core.channels import FOLDS, MUTABLE, REPLACING, Blobs, Channel
+from windlass.core.channels import MUTABLE, REPLACING, Channel
 from windlass.core.errors import ReducerFailed, TwoWriters, WindlassError
+from windlass.core.pieces import Blobs
 from windlass.core.position import Position, in_order, settle
 from windlass.core.records import Blob, Body, Finished, Planned
-from windlass.engine.plan import Plan, begin, plan
+from windlass.engine.plan import Plan, plan
 
 Known = Mapping[str, Mapping[str, Any]]  # address → channel → decoded write, as `Channel.after` takes it
 
@@ -33,7 +34,7 @@ class Step:
     blobs: tuple[Blob, ...]
 
 
-class _Scratch:
+class Scratch:
     """Settled state under construction: reads see this step's channels, new values are encoded once."""
 
     def __init__(self, blueprint: Blueprint, position: Position, blobs: Blobs) -> None:
@@ -45,14 +46,17 @@ class _Scratch:
         self.known: dict[str, Any] = {}
 
     def blob(self, digest: str) -> bytes:
+        """Fetch a content, this step's own included."""
         return self.fresh[digest] if digest in self.fresh else self.stored(digest)
 
     def read(self, name: str) -> Any:
+        """Return a channel's value as it stands by now; None if there is none."""
         channel = self.channels.get(name) or self.position.channels[name]
         value = channel.read(self.codec, self.blob)
         return None if value is UNSET else value
 
     def keep(self, value: Any, where: str) -> Raw:
+        """Encode a value, and note whether readers may share it."""
         encoded = self.codec.encode(value, where)
         for blob in encoded.blobs:
             self.fresh[blob.digest] = bytes(blob.content)
@@ -77,73 +81,21 @@ def reconcile(
         ReducerFailed: a reducer raised, or gave a value that cannot be kept.
         TaskError: a branch function raised or chose a node that it may not lead to.
     """
-    scratch = _Scratch(blueprint, position, blobs)
+    scratch = Scratch(blueprint, position, blobs)
     new = tuple(in_order(list(finished)))
     done = in_order([*position.settled.values(), *new]) if position.settled else list(new)
     results, deltas = _reduce(blueprint, done, scratch)
     body = Body(at=0.0, finished=new, results=results, deltas=deltas)
     scratch.channels = settle(position, body, done, _shared(blueprint, done, known, scratch.known))
     following = plan(blueprint, position, done, scratch.channels, scratch.read, scratch.keep)
-    return _step(position, scratch, new, following, results, deltas)
+    return as_step(position, scratch, new, following, results, deltas)
 
 
-def initiate(blueprint: Blueprint, position: Position, writes: Mapping[str, Any], blobs: Blobs) -> Step:
-    """Make a run's first step: initial values with the input's writes upon them, and what runs first.
-
-    Raises:
-        ReducerFailed: a reducer raised on the input.
-    """
-    scratch = _Scratch(blueprint, position, blobs)
-    results = {}
-    for name, spec in blueprint.channels.items():
-        if name in writes:
-            results[name] = scratch.keep(_as_delta(spec, _first(spec, writes[name])), name)
-        elif spec.initial is not UNSET:
-            results[name] = scratch.keep(_as_delta(spec, spec.initial), name)
-    scratch.channels = settle(position, Body(at=0.0, results=results), [], scratch.known)
-    following = begin(blueprint, position, writes, scratch.read)
-    return _step(position, scratch, (), following, results, {})
-
-
-def _first(spec: ChannelSpec, incoming: Any) -> Any:
-    try:
-        if spec.kind == "unique" and spec.reduce is not None:
-            start = () if spec.initial is UNSET else spec.initial
-            return list({spec.reduce(item): item for item in (*start, *incoming)}.values())
-        if spec.initial is UNSET or (spec.kind in REPLACING and spec.reduce is None):
-            return incoming
-        return spec.reduce(spec.initial, incoming) if spec.reduce else FOLDS[spec.kind]([spec.initial, incoming])
-    except Exception as error:
-        raise ReducerFailed(f"the reducer of channel {spec.name} raised {error!r} on the input") from error
-
-
-def _as_delta(spec: ChannelSpec, value: Any) -> Any:
-    """Write a whole value in the form of the channel's pieces."""
-    if spec.kind == "unique":
-        return [[None, item] for item in value]
-    if spec.kind == "gather":
-        return [[place, item] for place, item in enumerate(value)]
-    return value
-
-
-def edit(blueprint: Blueprint, position: Position, edits: Mapping[str, Any], blobs: Blobs) -> Step:
-    """Set channels from outside, whole: no reducer, and no plan but for the subscribers of what was set."""
-    scratch = _Scratch(blueprint, position, blobs)
-    results = {}
-    for name, value in edits.items():
-        results[name] = scratch.keep(_as_delta(blueprint.channels[name], value), name)
-    body = Body(at=0.0, results=results)
-    scratch.channels = settle(position, body, [], scratch.known)
-    waiting = {address.partition("#")[0] for address in position.waiting}
-    subscribed = [n for name in edits for n in blueprint.subscribers.get(name, ()) if n not in waiting]
-    planned = [Planned(f"{node}#{position.visits.get(node, 0) + 1}") for node in dict.fromkeys(subscribed)]
-    return _step(position, scratch, (), Plan(planned=planned), results, {})
-
-
-def _step(
-    position: Position, scratch: _Scratch, new: tuple[Finished, ...], following: Plan,
+def as_step(
+    position: Position, scratch: Scratch, new: tuple[Finished, ...], following: Plan,
     results: dict[str, Raw], deltas: dict[str, Raw],
 ) -> Step:  # fmt: skip
+    """Put a step together: joins and empty maps become channel writes of their own."""
     for join, arrived in following.arrivals.items():
         if join in following.joined:
             results[f"join:{join}"] = Raw(b"[]")
@@ -162,7 +114,7 @@ def _step(
     return Step(new, results, deltas, tuple(following.planned), channels, blobs)
 
 
-def _reduce(blueprint: Blueprint, done: list[Finished], scratch: _Scratch) -> tuple[dict[str, Raw], dict[str, Raw]]:
+def _reduce(blueprint: Blueprint, done: list[Finished], scratch: Scratch) -> tuple[dict[str, Raw], dict[str, Raw]]:
     """Fold the writes to channels with a reducer of their own; standard deltas need nothing.
 
     Raises:
@@ -188,7 +140,7 @@ def _reduce(blueprint: Blueprint, done: list[Finished], scratch: _Scratch) -> tu
     return results, deltas
 
 
-def _folded(spec: ChannelSpec, by: list[Finished], scratch: _Scratch) -> Raw:
+def _folded(spec: ChannelSpec, by: list[Finished], scratch: Scratch) -> Raw:
     assert spec.reduce is not None  # noqa: S101 -- for the type checker; the caller looked
     value = scratch.read(spec.name)
     is_set = (scratch.channels.get(spec.name) or scratch.position.channels[spec.name]).is_set
@@ -206,7 +158,7 @@ def _folded(spec: ChannelSpec, by: list[Finished], scratch: _Scratch) -> Raw:
         raise ReducerFailed(f"the reducer of channel {spec.name} gave what cannot be kept: {error}") from error
 
 
-def _unique(spec: ChannelSpec, by: list[Finished], scratch: _Scratch) -> Raw:
+def _unique(spec: ChannelSpec, by: list[Finished], scratch: Scratch) -> Raw:
     """Turn incoming items into pieces: a known key replaces in place, a new one is appended."""
     assert spec.reduce is not None  # noqa: S101 -- for the type checker: unique always has its key function
     pairs: list[list[Any]] = []

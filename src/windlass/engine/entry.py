@@ -1,0 +1,71 @@
+"""Taking a run over: what its last owner left, who died, what is in doubt, and what may run."""
+
+from windlass.core import ops, queries
+from windlass.core.position import Pending
+from windlass.core.states import FAILED, PAUSED, RUNNING, WAITING
+from windlass.engine.activation import NOTHING
+from windlass.engine.drive import Drive
+from windlass.engine.effects import DOUBT_SCHEMA, doubt_key, doubt_prompt
+from windlass.engine.questions import question
+
+MOST_CRASHES = 3  # owners that died in a row without a step between: the run is poison (D6)
+
+
+async def enter(drive: Drive) -> None:
+    """Take the run over: count crashes, put effects in doubt to a person, make what may run ready."""
+    record, position = drive.journal.record, drive.position
+    if drive.has_streams:
+        items = await drive.services.store.find(queries.Items(run=drive.run))
+        drive.items.load(items, {a: 1 for a in position.waiting if a not in position.settled})
+    if record.owner is not None:
+        crashes = drive.journal.head.crashes + 1
+        drive.journal.count_crash(crashes)
+        drive.journal.say("lease.taken_over", owner=record.owner.id, crashes=crashes)
+        if crashes >= MOST_CRASHES:
+            said = f"{crashes} owners died in a row at {', '.join(position.waiting)}"
+            await drive.end(FAILED, "run.failed", failure={"kind": "Poison", "message": said, "code": "run.poison"})
+            return
+    changed = [
+        name for name, digest in record.sources.items()
+        if name in drive.blueprint.nodes and drive.blueprint.nodes[name].source_digest != digest
+    ]  # fmt: skip
+    if changed and (record.owner is not None or drive.leaving):
+        drive.journal.say("definition.code_changed", nodes=changed)
+    clean = record.head.status in (WAITING, PAUSED, FAILED)
+    asked = [op for address, pending in position.pending.items() for op in _doubts(drive, address, pending)]
+    drive.journal.note(*asked)
+    doubtful = {op.address for op in asked}
+    for address, pending in position.pending.items():
+        if address in position.waiting and pending.failure is not None and pending.is_failed:
+            drive.failure = drive.failure or (address, pending.failure)
+    for address in position.waiting:
+        if address in position.settled:
+            continue
+        pending = position.pending.get(address, NOTHING)
+        if (clean and _is_blocked(drive, pending)) or address in doubtful or _is_doubtful(pending):
+            drive.resting[address] = "retry" if (pending.due_at or 0) > drive.clock.now() else "waits"
+        else:
+            drive.ready.append(address)
+    if record.owner is not None or asked:
+        await drive.journal.write("record", status=drive.journal.head.status if drive.leaving else RUNNING)
+
+
+def _doubts(drive: Drive, address: str, pending: Pending) -> list[ops.QuestionAsked]:
+    return [
+        question(drive.journal, address, doubt_key(pending, key), doubt_prompt(intent), DOUBT_SCHEMA)
+        for key, intent in pending.intents.items()
+        if intent.on_doubt == "ask" and key not in pending.outcomes and key not in pending.cleared
+        and doubt_key(pending, key) not in pending.asked
+    ]  # fmt: skip
+
+
+def _is_doubtful(pending: Pending) -> bool:
+    """A person has yet to say whether an effect of it happened: nothing of it runs before that (D16)."""
+    return any(key.startswith("doubt|") for key in pending.asked if key not in pending.answers)
+
+
+def _is_blocked(drive: Drive, pending: Pending) -> bool:
+    """It can do nothing new: it failed, its retry or timer is not due, or its questions are open."""
+    now = drive.clock.now()
+    late = any(due > now for due in pending.timers.values())
+    return pending.is_failed or (pending.due_at or 0) > now or late or bool(pending.open_questions)

@@ -1,0 +1,68 @@
+"""The steps that no activation makes: a run's first one, and an edit from outside. Pure, like reconcile."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from msgspec import UNSET
+
+from windlass.core.blueprint import Blueprint, ChannelSpec
+from windlass.core.channels import REPLACING
+from windlass.core.errors import ReducerFailed
+from windlass.core.pieces import FOLDS, Blobs
+from windlass.core.position import Position, settle
+from windlass.core.records import Body, Planned
+from windlass.engine.plan import Plan, begin
+from windlass.engine.reconcile import Scratch, Step, as_step
+
+
+def initiate(blueprint: Blueprint, position: Position, writes: Mapping[str, Any], blobs: Blobs) -> Step:
+    """Make a run's first step: initial values with the input's writes upon them, and what runs first.
+
+    Raises:
+        ReducerFailed: a reducer raised on the input.
+    """
+    scratch = Scratch(blueprint, position, blobs)
+    results = {}
+    for name, spec in blueprint.channels.items():
+        if name in writes:
+            results[name] = scratch.keep(_as_delta(spec, _first(spec, writes[name])), name)
+        elif spec.initial is not UNSET:
+            results[name] = scratch.keep(_as_delta(spec, spec.initial), name)
+    scratch.channels = settle(position, Body(at=0.0, results=results), [], scratch.known)
+    following = begin(blueprint, position, writes, scratch.read)
+    return as_step(position, scratch, (), following, results, {})
+
+
+def _first(spec: ChannelSpec, incoming: Any) -> Any:
+    try:
+        if spec.kind == "unique" and spec.reduce is not None:
+            start = () if spec.initial is UNSET else spec.initial
+            return list({spec.reduce(item): item for item in (*start, *incoming)}.values())
+        if spec.initial is UNSET or (spec.kind in REPLACING and spec.reduce is None):
+            return incoming
+        return spec.reduce(spec.initial, incoming) if spec.reduce else FOLDS[spec.kind]([spec.initial, incoming])
+    except Exception as error:
+        raise ReducerFailed(f"the reducer of channel {spec.name} raised {error!r} on the input") from error
+
+
+def _as_delta(spec: ChannelSpec, value: Any) -> Any:
+    """Write a whole value in the form of the channel's pieces."""
+    if spec.kind == "unique":
+        return [[None, item] for item in value]
+    if spec.kind == "gather":
+        return [[place, item] for place, item in enumerate(value)]
+    return value
+
+
+def edit(blueprint: Blueprint, position: Position, edits: Mapping[str, Any], blobs: Blobs) -> Step:
+    """Set channels from outside, whole: no reducer, and no plan but for the subscribers of what was set."""
+    scratch = Scratch(blueprint, position, blobs)
+    results = {}
+    for name, value in edits.items():
+        results[name] = scratch.keep(_as_delta(blueprint.channels[name], value), name)
+    body = Body(at=0.0, results=results)
+    scratch.channels = settle(position, body, [], scratch.known)
+    waiting = {address.partition("#")[0] for address in position.waiting}
+    subscribed = [n for name in edits for n in blueprint.subscribers.get(name, ()) if n not in waiting]
+    planned = [Planned(f"{node}#{position.visits.get(node, 0) + 1}") for node in dict.fromkeys(subscribed)]
+    return as_step(position, scratch, (), Plan(planned=planned), results, {})
