@@ -28,6 +28,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         sys.stdout.write(f"windlass {version('windlass')}\n")
         return 0
+    if sys.platform == "win32":
+        sys.stderr.write("error: the command line needs Linux or macOS\nhint: on Windows, use WSL\n")
+        return 2
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         sys.stderr.write(f"error: the command line needs {' and '.join(missing)}: pip install 'windlass[cli]'\n")

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from windlass.cli.board import Board, NodeLine
 from windlass.cli.output import clock_time, duration, short
-from windlass.cli.view import details
+from windlass.cli.telling import details
 from windlass.core.events import Event
 from windlass.core.records import RunRecord
 from windlass.core.states import Status

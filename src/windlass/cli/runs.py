@@ -15,8 +15,9 @@ from windlass.cli.opening import opened
 from windlass.cli.options import COMMON, Common
 from windlass.cli.outcome import Outcome, look_up, tell_outcome
 from windlass.cli.output import Out, clock_time, duration, iso, short, table
+from windlass.cli.telling import as_line, as_object
 from windlass.cli.values import read_tags
-from windlass.cli.view import Lines, as_line, as_object, nodes_of, open_view
+from windlass.cli.view import Lines, nodes_of, open_view
 from windlass.core.records import RunRecord
 from windlass.core.states import Status
 from windlass.engine.reads import Checkpoint

@@ -10,8 +10,8 @@ from windlass.cli.loader import load
 from windlass.cli.opening import opened
 from windlass.cli.options import COMMON, Common
 from windlass.cli.output import Out, clock_time, iso, plain, short
-from windlass.cli.view import details
-from windlass.core.errors import StoreError, WindlassError
+from windlass.cli.telling import details
+from windlass.core.errors import InputError, StoreError, WindlassError
 from windlass.core.events import Event
 from windlass.engine.runtime import Runtime
 from windlass.worker.worker import Worker
@@ -70,20 +70,24 @@ class Log:
 
 
 def worker(
-    *definitions: str, concurrency: int = 100, grace: float = 10.0, verbose: bool = False, common: Common = COMMON
-) -> int:
+    definition: str, /, *more: str,
+    concurrency: int = 100, grace: float = 10.0, verbose: bool = False, common: Common = COMMON,
+) -> int:  # fmt: skip
     """Drive the runs of some definitions that have work: started elsewhere, due, answered, or without their owner.
 
     SIGTERM and Ctrl-C stop it: it claims nothing more, what runs may go on for a while, and what is left then is free
     for the next worker.
 
     Args:
-        definitions: FILE.py:NAME or package.module:NAME, as many as needed.
+        definition: FILE.py:NAME or package.module:NAME.
+        more: the same, as many as needed.
         concurrency: most runs at once.
         grace: seconds that runs may go on for after a signal.
         verbose: log every step, too.
     """
-    loaded = load(definitions)
+    if concurrency < 1:
+        raise InputError("--concurrency", f"{concurrency} runs at once: at least 1 is needed")
+    loaded = load([definition, *more])
     log = Log(Out(as_json=common.json), verbose=verbose)
 
     async def go() -> None:

@@ -139,6 +139,12 @@ class Journal:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
+    async def write_changes(self) -> None:
+        """Make the changes that were put aside durable by themselves, without an event that tells of them."""
+        changes, self._changes = tuple(self._changes), []
+        write = Write(self.record.id, self.record.epoch, self.position.seq, (), self.head, changes)
+        await self._send(write, flush=True)
+
     def compose(
         self, kind: r.RowKind, step: Step | None, finished: tuple[r.Finished, ...], dropped: tuple[str, ...],
         status: Status, due_at: float | None, release: bool,

@@ -205,7 +205,7 @@ async def _undo(drive: Drive, target: Position) -> tuple[list[str], list[str]]:
             left.append(name)
             continue
         journal.change(changes.EffectPut(msgspec.structs.replace(line, status="undoing")))
-        await journal.write("record", status=RUNNING)
+        await journal.write_changes()
         how = await _compensate(drive, line, undo)
         if how == "undone":
             journal.change(changes.EffectPut(msgspec.structs.replace(line, status="undone")))

@@ -25,6 +25,7 @@ from windlass.testing.clock import ManualClock
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+Parent: Any = asyncio.AbstractEventLoop  # Any, because a simulation leaves out sockets, processes and signals
 MOST_POLLS = 100  # in a row with nothing else in between: then nothing will ever happen
 
 
@@ -32,7 +33,7 @@ class Stuck(Exception):
     """The simulation cannot come to an end, or does not."""
 
 
-class SimulatedLoop(asyncio.AbstractEventLoop):
+class SimulatedLoop(Parent):  # type: ignore[misc]  # see Parent
     """Runs one coroutine, and everything that it starts, in simulated time.
 
     Args:
@@ -111,9 +112,7 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         """Return the seconds that have passed."""
         return self.clock.monotonic()
 
-    def call_soon(
-        self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
-    ) -> events.Handle:
+    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> events.Handle:
         """Make a callback ready."""
         handle = events.Handle(callback, args, self, context)
         self._ready.append(handle)

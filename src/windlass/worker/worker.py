@@ -118,7 +118,8 @@ class Worker:
             tried.not_before = max(tried.not_before, self.seams.clock.now() + FIRST_PAUSE)
             self.told("run.refused", run=record.id, error=error)
             return False
-        self.told("run.picked_up", run=record.id, after=record.head.seq, status=record.head.status)
+        tries = self._tried[record.id].times
+        self.told("run.picked_up", run=record.id, after=record.head.seq, status=record.head.status.value, tries=tries)
         return True
 
     def _forget(self, claimable: set[str], now: float) -> None:

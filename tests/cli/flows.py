@@ -1,0 +1,179 @@
+"""What the tests of the command line run: small definitions that wait, fail, loop and act outside."""
+
+import asyncio
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypedDict
+
+from windlass import END, Context, Edge, Graph, Output, Pipeline, Retry, Yields, append, task
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a person decides."""
+
+    ship: bool
+    why: str = ""
+
+
+@task
+async def numbers(size: int) -> list[int]:
+    return list(range(size))
+
+
+@task
+async def double(numbers: int) -> int:
+    return 2 * numbers
+
+
+@task
+async def total(double: list[int]) -> int:
+    return sum(double)
+
+
+steady = Pipeline("steady", tasks=[numbers, double, total], edges=[Edge("numbers", "double", each=True)])
+
+
+@task
+async def draft(topic: str, ctx: Context) -> Yields[str]:
+    yield {"words": 3}
+    yield Output(f"about {topic}")
+
+
+@task
+async def approve(draft: str, ctx: Context) -> bool:
+    return await ctx.ask(f"Ship {draft!r}?", bool)
+
+
+asking = Pipeline("asking", tasks=[draft, approve])
+
+
+@task
+async def judge(topic: str, ctx: Context) -> Verdict:
+    return await ctx.ask("Your verdict?", Verdict)
+
+
+judging = Pipeline("judging", tasks=[judge])
+
+
+@task
+async def name(ctx: Context) -> str:
+    return await ctx.ask("Which name?", str)
+
+
+naming = Pipeline("naming", tasks=[name])
+
+
+known: dict[str, str] = {}
+
+
+def check_mended(topic: str) -> None:
+    try:
+        known[topic]
+    except KeyError as error:
+        if not Path("mended").exists():
+            raise ValueError("not mended") from error
+
+
+@task(retry=Retry(on=ValueError, max_attempts=2, initial=0.01, jitter=0))
+async def work(draft: str) -> str:
+    check_mended(draft)
+    return draft.upper()
+
+
+failing = Pipeline("failing", tasks=[draft, work])
+
+
+@task
+async def nap(seconds: float, ctx: Context) -> str:
+    await ctx.sleep(seconds)
+    return "rested"
+
+
+napping = Pipeline("napping", tasks=[nap])
+
+
+class Count(TypedDict):
+    """A number that grows, and how it did."""
+
+    count: int
+    seen: Annotated[list[int], append]
+
+
+looping = Graph("looping", Count)
+
+
+@looping.node(writes=["count", "seen"])
+async def grow(count: int) -> dict[str, object]:
+    return {"count": count + 1, "seen": [count]}
+
+
+def enough(count: int) -> str:
+    return END if count >= 3 else "grow"
+
+
+looping.start("grow")
+looping.branch("grow", enough, ["grow", END])
+
+
+def write(line: str) -> int:
+    path = Path("outside.txt")
+    path.write_text(path.read_text() + line + "\n" if path.exists() else line + "\n")
+    return len(line)
+
+
+def unwrite(line: str) -> None:
+    path = Path("outside.txt")
+    path.write_text(path.read_text().replace(line + "\n", ""))
+
+
+@task
+async def choose(line: str) -> str:
+    return line
+
+
+@task(undo=[unwrite])
+async def publish(choose: str, ctx: Context) -> int:
+    written: int = await ctx.effect("write", write, choose, undo=unwrite)
+    return written
+
+
+publishing = Pipeline("publishing", tasks=[choose, publish])
+
+
+async def until(name: str) -> None:
+    while not Path(name).exists():  # noqa: ASYNC110, ASYNC240 -- what the test makes in another process
+        await asyncio.sleep(0.005)
+
+
+@task
+async def gate(ctx: Context) -> str:
+    Path("begun").touch()  # noqa: ASYNC240 -- a mark for the test
+    ctx.emit({"at": "gate"})
+    await until("release")
+    return "through"
+
+
+@task
+async def after(gate: str) -> str:
+    return gate.upper()
+
+
+gated = Pipeline("gated", tasks=[gate, after])
+
+
+async def for_long() -> str:
+    Path("begun").touch()  # noqa: ASYNC240 -- a mark for the test
+    await until("release")
+    return "over"
+
+
+@task
+async def insist(ctx: Context) -> str:
+    done: str = await ctx.effect("insist", for_long, on_doubt="retry")
+    return done
+
+
+stubborn = Pipeline("stubborn", tasks=[insist])
+
+plain = {"not": "a definition"}
