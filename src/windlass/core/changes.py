@@ -10,31 +10,31 @@ from msgspec import Struct
 from windlass.core.records import Blob, Effect, Head, Item, Manifest, Question, Row
 
 
-class QuestionPut(Struct, frozen=True):
+class QuestionPut(Struct, frozen=True, gc=False):
     """Insert or replace a question."""
 
     question: Question
 
 
-class EffectPut(Struct, frozen=True):
+class EffectPut(Struct, frozen=True, gc=False):
     """Insert or replace a line of the effect ledger, by (tree, run, branch, address, name, key)."""
 
     effect: Effect
 
 
-class CommandTaken(Struct, frozen=True):
+class CommandTaken(Struct, frozen=True, gc=False):
     """A command was consumed; posting its id again does nothing."""
 
     id: str
 
 
-class ItemsPut(Struct, frozen=True):
+class ItemsPut(Struct, frozen=True, gc=False):
     """Insert stream items."""
 
     items: tuple[Item, ...]
 
 
-class ItemsDropped(Struct, frozen=True):
+class ItemsDropped(Struct, frozen=True, gc=False):
     """Delete the items of an activation's attempt; of one lane, or of both when it is empty.
 
     `before` spares what arrived from that number on: the same attempt, begun again by a later owner.
@@ -46,13 +46,13 @@ class ItemsDropped(Struct, frozen=True):
     before: int | None = None
 
 
-class BlobPut(Struct, frozen=True):
+class BlobPut(Struct, frozen=True, gc=False):
     """Keep bytes under their digest; keeping the same again is nothing."""
 
     blob: Blob
 
 
-class ManifestPut(Struct, frozen=True):
+class ManifestPut(Struct, frozen=True, gc=False):
     """Keep a snapshot."""
 
     manifest: Manifest
@@ -61,7 +61,7 @@ class ManifestPut(Struct, frozen=True):
 Change: TypeAlias = QuestionPut | EffectPut | CommandTaken | ItemsPut | ItemsDropped | BlobPut | ManifestPut
 
 
-class Write(Struct, frozen=True):
+class Write(Struct, frozen=True, gc=False):
     """One fenced, atomic write: accepted only while the run has this epoch and its last event is `after`.
 
     `release` gives the run up in the same transaction.

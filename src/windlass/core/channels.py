@@ -33,7 +33,7 @@ class Channel:
     own list, which readers get as a copy); MUTABLE where they may not; UNSET where nobody has looked yet.
     """
 
-    __slots__ = ("chain", "count", "kind", "known", "length", "mark", "name", "pieces", "version")
+    __slots__ = ("chain", "count", "kind", "known", "length", "mark", "name", "parts", "pieces", "version")
 
     def __init__(self, name: str, kind: str) -> None:
         self.name = name
@@ -43,6 +43,7 @@ class Channel:
         self.count = 0  # pieces beyond it belong to a later Channel that shares the list
         self.known: Any = UNSET
         self.length = 0  # of `known`, when it is a list that later Channels share
+        self.parts: list[Raw] | None = None  # the elements of a list, once one of them was asked for
         self.chain = b""
         self.mark = 0
 
@@ -123,8 +124,17 @@ class Channel:
         """Decode the pieces into a fresh value; UNSET if there is none."""
         pieces = [inside(piece, blobs) for piece in self.pieces[: self.count]]
         if self.kind in REPLACING:
-            return codec.decode(pieces[-1], blobs) if pieces else UNSET
-        return FOLDS[self.kind]([codec.decode(piece, blobs) for piece in joined(pieces)])
+            return codec.decode(pieces[-1], blobs, trusted=True) if pieces else UNSET
+        return FOLDS[self.kind]([codec.decode(piece, blobs, trusted=True) for piece in joined(pieces)])
+
+    def element(self, place: int, codec: Codec, blobs: Blobs) -> Any:
+        """Return one element of a list, decoded for this reader: each activation of a map reads its own."""
+        if self.parts is None and self.kind in REPLACING and self.pieces[-1:]:
+            piece = inside(self.pieces[-1], blobs)
+            self.parts = json.decode(piece, type=list[Raw]) if piece[:1] == b"[" else []
+        if self.parts:
+            return codec.decode(bytes(self.parts[place]), blobs, trusted=True)
+        return self.read(codec, blobs)[place]
 
     def compact(self, codec: Codec | None, blobs: Blobs) -> list[Blob]:
         """Shorten the pieces without changing what they mean, before a snapshot; return new out-of-line contents.

@@ -7,7 +7,7 @@ from msgspec import Raw, Struct
 NULL = Raw(b"null")  # a default: msgspec has no union of Raw and None
 
 
-class Failure(Struct, frozen=True, omit_defaults=True):
+class Failure(Struct, frozen=True, gc=False, omit_defaults=True):
     """An error as it is kept: class, message, the user's frames, and the chain of causes."""
 
     kind: str
@@ -17,7 +17,7 @@ class Failure(Struct, frozen=True, omit_defaults=True):
     cause: "Failure | None" = None
 
 
-class CallRecorded(Struct, frozen=True, tag="call", omit_defaults=True):
+class CallRecorded(Struct, frozen=True, gc=False, tag="call", omit_defaults=True):
     """A call inside an activation returned this value; a re-run takes it instead of calling."""
 
     address: str
@@ -27,7 +27,7 @@ class CallRecorded(Struct, frozen=True, tag="call", omit_defaults=True):
     attempt: int = 1
 
 
-class EffectIntended(Struct, frozen=True, tag="intent", omit_defaults=True):
+class EffectIntended(Struct, frozen=True, gc=False, tag="intent", omit_defaults=True):
     """An effect is about to happen. Until its outcome is recorded it is in doubt."""
 
     address: str
@@ -42,7 +42,7 @@ class EffectIntended(Struct, frozen=True, tag="intent", omit_defaults=True):
     attempt: int = 1
 
 
-class EffectCompleted(Struct, frozen=True, tag="outcome", omit_defaults=True):
+class EffectCompleted(Struct, frozen=True, gc=False, tag="outcome", omit_defaults=True):
     """An effect happened and returned this; it is never called again. `how`: completed, adopted, verified, answered."""
 
     address: str
@@ -52,7 +52,7 @@ class EffectCompleted(Struct, frozen=True, tag="outcome", omit_defaults=True):
     how: str = "completed"
 
 
-class EffectInDoubt(Struct, frozen=True, tag="doubt", omit_defaults=True):
+class EffectInDoubt(Struct, frozen=True, gc=False, tag="doubt", omit_defaults=True):
     """An intent was found without an outcome, or a failed attempt left one; `settled` says what was decided."""
 
     address: str
@@ -61,7 +61,7 @@ class EffectInDoubt(Struct, frozen=True, tag="doubt", omit_defaults=True):
     settled: str = ""
 
 
-class EffectUndone(Struct, frozen=True, tag="undone", omit_defaults=True):
+class EffectUndone(Struct, frozen=True, gc=False, tag="undone", omit_defaults=True):
     """A rollback ran the compensation of an effect; `how` is `undone` or `failed: …`."""
 
     address: str
@@ -70,7 +70,7 @@ class EffectUndone(Struct, frozen=True, tag="undone", omit_defaults=True):
     how: str = "undone"
 
 
-class TimerSet(Struct, frozen=True, tag="timer", omit_defaults=True):
+class TimerSet(Struct, frozen=True, gc=False, tag="timer", omit_defaults=True):
     """A sleep was reached; it is over at `due_at`, whatever happens to the process."""
 
     address: str
@@ -78,7 +78,7 @@ class TimerSet(Struct, frozen=True, tag="timer", omit_defaults=True):
     due_at: float
 
 
-class QuestionAsked(Struct, frozen=True, tag="asked", omit_defaults=True):
+class QuestionAsked(Struct, frozen=True, gc=False, tag="asked", omit_defaults=True):
     """A node waits for an answer; nothing is kept alive for it."""
 
     address: str
@@ -88,7 +88,7 @@ class QuestionAsked(Struct, frozen=True, tag="asked", omit_defaults=True):
     schema: Raw
 
 
-class QuestionAnswered(Struct, frozen=True, tag="answered", omit_defaults=True):
+class QuestionAnswered(Struct, frozen=True, gc=False, tag="answered", omit_defaults=True):
     """An answer was given; every later run of the activation gets it."""
 
     address: str
@@ -98,7 +98,7 @@ class QuestionAnswered(Struct, frozen=True, tag="answered", omit_defaults=True):
     by: str = ""
 
 
-class AttemptFailed(Struct, frozen=True, tag="failed", omit_defaults=True):
+class AttemptFailed(Struct, frozen=True, gc=False, tag="failed", omit_defaults=True):
     """An attempt failed. With `due_at` another follows then; `fresh` sets its recorded calls aside (a new take)."""
 
     address: str
@@ -109,7 +109,7 @@ class AttemptFailed(Struct, frozen=True, tag="failed", omit_defaults=True):
     abandoned: bool = False
 
 
-class AttemptsReset(Struct, frozen=True, tag="reset", omit_defaults=True):
+class AttemptsReset(Struct, frozen=True, gc=False, tag="reset", omit_defaults=True):
     """A resume gave a failed activation new attempts."""
 
     address: str

@@ -17,21 +17,21 @@ from windlass.core.states import CREATED, Status
 RowKind = Literal["step", "writes", "record"]
 
 
-class Planned(Struct, frozen=True, omit_defaults=True):
+class Planned(Struct, frozen=True, gc=False, omit_defaults=True):
     """An activation that is to run: `node#visit[index]`, and what a Send gave it."""
 
     address: str
     payload: Raw = NULL
 
 
-class Sent(Struct, frozen=True, array_like=True):
+class Sent(Struct, frozen=True, gc=False, array_like=True):
     """A Send that a finished activation asked for: the node, and the encoded value."""
 
     node: str
     payload: Raw
 
 
-class Finished(Struct, frozen=True, omit_defaults=True):
+class Finished(Struct, frozen=True, gc=False, omit_defaults=True):
     """What an activation left: its encoded writes by channel, and where it said to go."""
 
     address: str
@@ -42,7 +42,7 @@ class Finished(Struct, frozen=True, omit_defaults=True):
     skipped: bool = False
 
 
-class Said(Struct, frozen=True, array_like=True, omit_defaults=True):
+class Said(Struct, frozen=True, gc=False, array_like=True, omit_defaults=True):
     """An event of the run itself, or one that no other part of the row implies: type, address, details."""
 
     type: str
@@ -50,7 +50,7 @@ class Said(Struct, frozen=True, array_like=True, omit_defaults=True):
     details: dict[str, Any] = {}
 
 
-class Body(Struct, omit_defaults=True):
+class Body(Struct, gc=False, omit_defaults=True):
     """The body of a row. The events of a row are a pure function of it (`events.told`), in this order of parts.
 
     Not frozen: a step's digest is known only once the rest of it has been folded.
@@ -68,7 +68,7 @@ class Body(Struct, omit_defaults=True):
     blobs: tuple[str, ...] = ()  # contents that this row brought
 
 
-class Row(Struct, frozen=True):
+class Row(Struct, frozen=True, gc=False):
     """One row of a run's log. `digest` is the SHA-256 of run, first, last and body, hex."""
 
     run: str
@@ -82,7 +82,7 @@ class Row(Struct, frozen=True):
     digest: str
 
 
-class Owner(Struct, frozen=True):
+class Owner(Struct, frozen=True, gc=False):
     """Who holds leases: one process. `started` is its start time as the system tells it, so a reused pid is seen."""
 
     id: str
@@ -92,7 +92,7 @@ class Owner(Struct, frozen=True):
     started: str
 
 
-class Head(Struct, frozen=True, omit_defaults=True):
+class Head(Struct, frozen=True, gc=False, omit_defaults=True):
     """Where a run stands: the part of its record that every fenced write replaces."""
 
     status: Status = CREATED
@@ -103,7 +103,7 @@ class Head(Struct, frozen=True, omit_defaults=True):
     crashes: int = 0  # claims in a row that found a dead owner's unfinished plan
 
 
-class RunRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class RunRecord(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One durable execution of a definition, as listed."""
 
     id: str
@@ -129,7 +129,7 @@ class RunRecord(Struct, frozen=True, kw_only=True, omit_defaults=True):
     updated_at: float = 0.0
 
 
-class Parent(Struct, frozen=True, omit_defaults=True):
+class Parent(Struct, frozen=True, gc=False, omit_defaults=True):
     """Where a fork came from. `tree` is the first run of the family; effects are looked up in the whole tree."""
 
     run: str
@@ -139,14 +139,14 @@ class Parent(Struct, frozen=True, omit_defaults=True):
     effects: str = "adopt"
 
 
-class Blob(Struct, frozen=True):
+class Blob(Struct, frozen=True, gc=False):
     """Bytes that stand once, outside the log, under their SHA-256."""
 
     digest: str
     content: bytes
 
 
-class Manifest(Struct, frozen=True):
+class Manifest(Struct, frozen=True, gc=False):
     """A snapshot of a run's position after the row that ends at `seq`; its body is `position.dump`'s."""
 
     run: str
@@ -158,7 +158,7 @@ class Manifest(Struct, frozen=True):
     blobs: tuple[str, ...] = ()
 
 
-class Question(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Question(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A question of a run. `status`: open, answered (the owner has yet to take it), taken, withdrawn."""
 
     id: str
@@ -174,7 +174,7 @@ class Question(Struct, frozen=True, kw_only=True, omit_defaults=True):
     answered_at: float | None = None
 
 
-class Effect(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Effect(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One line of the effect ledger. `status`: intended (in doubt while nobody runs it), done, undone, standing.
 
     `undoing`: its undo began and was not recorded as done: in doubt, and never undone again by itself.
@@ -198,7 +198,7 @@ class Effect(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: float = 0.0
 
 
-class Command(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Command(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A request from outside: posted without a fence, taken by the run's owner at plan, once.
 
     `verb` and its `arguments`: answer (question, value, by), pause (immediate), resume (edits), cancel, rollback
@@ -213,7 +213,7 @@ class Command(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: float = 0.0
 
 
-class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Item(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A stream item of an attempt. `lane` is `stream` (an edge's durable log) or `progress` (falls away)."""
 
     run: str
@@ -226,7 +226,7 @@ class Item(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: float = 0.0
 
 
-class Loaded(Struct, frozen=True):
+class Loaded(Struct, frozen=True, gc=False):
     """What resuming needs and nothing else: the latest snapshot, the rows after it, and the blobs they refer to."""
 
     record: RunRecord

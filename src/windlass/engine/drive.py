@@ -47,7 +47,8 @@ class Drive:
         self.over = False
         self.news = True  # a command may be waiting
         self.seen: set[str] = set()  # commands that were taken, or are being acted on
-        self.direct: Activation | None = None  # runs in the drive's own task
+        self.task: asyncio.Task[Any] | None = None  # the drive's own
+        self.direct: Activation | None = None  # runs in it
         self._wake: asyncio.Future[None] | None = None
         self._slice = 0.0
 

@@ -112,7 +112,7 @@ def gather_inputs(activation: Activation) -> list[Any]:
         elif param.kind == "context":
             arguments.append(activation.services.context(activation))
         elif param.kind == "item":
-            arguments.append(channels[param.source].read(codec, blob)[int(parse(activation.address)[2])])
+            arguments.append(channels[param.source].element(int(parse(activation.address)[2]), codec, blob))
         elif param.kind == "payload":
             payload = activation.planned.payload
             arguments.append(codec.decode(bytes(payload), blob))

@@ -4,8 +4,8 @@ Rows leave in the order in which they were submitted. The position is folded at 
 store while a write is on its way; if a write fails the journal is broken, nothing more is written, and the run goes
 on from its last durable row when it is next claimed.
 
-Durability (D25): under `sync` a write returns when it is durable. Under `async` one commit is in flight and at most
-64 rows or 1 MB wait behind it, then the writer waits too; under `exit` rows wait for the next flush point. A flush
+Durability (D25): under `sync` a write returns when it is durable. Under `async` one commit is in flight, and
+the writer waits too once 64 rows or 1 MB are not durable; under `exit` rows wait for the next flush point. A flush
 point (`flush=True`: effects, questions, timers, commands, the end) takes the whole prefix with it, in every mode.
 """
 
@@ -28,7 +28,7 @@ from windlass.core.states import Status
 from windlass.engine.reconcile import Step
 from windlass.stores.base import Store, row_digest
 
-MOST_BEHIND, MOST_BYTES_BEHIND = 64, 1_000_000  # rows and bytes that `async` may owe (D25)
+MOST_BEHIND, MOST_BYTES_BEHIND = 64, 1_000_000  # rows and bytes that `async` may owe in all (D25)
 MOST_ROWS, MOST_ROW_BYTES = 1_000, 1 << 20  # a snapshot is due after so many rows, or bytes beyond its own size (D24)
 
 
@@ -56,7 +56,8 @@ class Journal:
         self._fresh: list[str] = []  # digests of blobs in `_changes`
         self._flush: asyncio.Future[None] | None = None
         self._behind: list[Write] = []
-        self._behind_bytes = 0
+        self._owed_rows = 0  # not durable yet, the batch in flight included
+        self._owed_bytes = 0
         self._sending: asyncio.Task[None] | None = None
 
     def blob(self, digest: str) -> bytes:
@@ -212,13 +213,14 @@ class Journal:
             self.told()
             return
         self._behind.append(write)
-        self._behind_bytes += sum(len(row.body) for row in write.rows)
+        self._owed_rows += len(write.rows)
+        self._owed_bytes += weight(write)
         if flush:
             await self.drain()
         elif self.record.durability == "async":
             if self._sending is None:
                 self._sending = self.seams.spawn(self._send_behind(), f"journal {self.record.id}")
-            if len(self._behind) > MOST_BEHIND or self._behind_bytes > MOST_BYTES_BEHIND:
+            if self._owed_rows >= MOST_BEHIND or self._owed_bytes >= MOST_BYTES_BEHIND:
                 await asyncio.shield(self._sending)
 
     async def drain(self) -> None:
@@ -237,14 +239,22 @@ class Journal:
     async def _send_behind(self) -> None:
         try:
             while self._behind:
-                writes, self._behind, self._behind_bytes = self._behind, [], 0
+                writes, self._behind = self._behind, []
                 await self.store.commit(merged(writes))
+                self._owed_rows -= sum(len(write.rows) for write in writes)
+                self._owed_bytes -= sum(map(weight, writes))
                 self.told()
         except BaseException as error:
             self.broken = error
             raise
         finally:
             self._sending = None
+
+
+def weight(write: Write) -> int:
+    """Count the bytes of a write: bodies, and contents out of line."""
+    contents = sum(len(change.blob.content) for change in write.changes if isinstance(change, BlobPut))
+    return contents + sum(len(row.body) for row in write.rows)
 
 
 def merged(writes: list[Write]) -> Write:

@@ -37,6 +37,7 @@ class RunLoop(Drive):
             StoreError: a write failed; the run stays at its last durable row, for the next claim.
         """
         notifier = self.services.notifier
+        self.task = asyncio.current_task()
         notifier.listen("!" + self.run, self.hear)
         try:
             await enter(self)
@@ -114,7 +115,7 @@ class RunLoop(Drive):
                 self.ready.extend(reader for reader, why in self.resting.items() if why == "starves")
             plain = node.mode == "async" and node.timeout is None and node.idle_timeout is None
             if plain and len(self.running) == 1 and not self.ready and not self.has_streams:
-                activation.task = asyncio.current_task()
+                activation.task = self.task
                 return activation
             self._start(activation)
         return None

@@ -5,8 +5,7 @@ same state whatever the timing. The answer is a step record and the channels it 
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET, Raw
@@ -22,8 +21,7 @@ from windlass.engine.plan import Plan, plan
 Known = Mapping[str, Mapping[str, Any]]  # address → channel → decoded write, as `Channel.after` takes it
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(NamedTuple):
     """A step that is ready to be committed: its record's parts, the channels after it, and new blobs."""
 
     finished: tuple[Finished, ...]  # those that are not in the log yet
