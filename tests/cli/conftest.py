@@ -1,8 +1,11 @@
 """The command line in process: `windlass("run", …)` in a folder of its own that holds flows.py."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +36,8 @@ class Done:
 
 
 Windlass = Callable[..., Done]
+Start = Callable[..., "subprocess.Popen[str]"]
+COMMAND = "import sys; from windlass.cli import main; sys.exit(main())"
 
 
 @pytest.fixture(autouse=True)
@@ -60,3 +65,33 @@ def windlass(capsys: pytest.CaptureFixture[str]) -> Windlass:
         return Done(code, said.out, said.err)
 
     return run
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a command line in a process of its own."""
+    started: list[subprocess.Popen[str]] = []
+    found = str(Path(sys.modules["windlass"].__file__ or "").parents[1])
+    environment = {**os.environ, "PYTHONPATH": found}
+
+    def begin(*words: str) -> "subprocess.Popen[str]":
+        program = [sys.executable, "-c", COMMAND, *words]
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(program, stdout=pipe, stderr=pipe, text=True, env=environment)
+        started.append(process)
+        return process
+
+    yield begin
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(path: Path) -> None:
+    """Wait until another process has made a file."""
+    pause = threading.Event()
+    for _ in range(2000):
+        if path.exists():
+            return
+        pause.wait(0.005)
+    raise AssertionError(f"{path} did not appear")

@@ -6,7 +6,7 @@ from typing import Any
 import apsw
 import pytest
 
-from tests.cli.conftest import Windlass
+from tests.cli.conftest import Start, Windlass, wait_for
 from windlass.cli import doctor
 
 
@@ -57,3 +57,16 @@ def test_runs_that_nobody_drives(windlass: Windlass, monkeypatch: pytest.MonkeyP
     idle = found(windlass)["idle runs"]
     assert idle["verdict"] == "warn"
     assert idle["said"].endswith("start a worker: windlass worker flows.py:looping")
+
+
+def test_who_holds_runs_and_whether_they_are_there(windlass: Windlass, folder: Path, start: Start) -> None:
+    process = start("run", "flows.py:gated", "--id", "g")
+    wait_for(folder / "begun")
+    lease = found(windlass)["lease"]
+    assert lease["verdict"] == "ok"
+    assert lease["said"].startswith(f"1 run held by pid {process.pid} on ")
+    process.kill()
+    process.wait()
+    lease = found(windlass)["lease"]
+    assert lease["verdict"] == "warn"
+    assert lease["said"].endswith("which is gone: free to claim")

@@ -3,45 +3,14 @@
 import os
 import signal
 import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Windlass
+from tests.cli.conftest import Start, Windlass, wait_for
 from windlass.stores.sqlite import SQLiteStore
-
-COMMAND = "import sys; from windlass.cli import main; sys.exit(main())"
-Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def start() -> Iterator[Start]:
-    """Start a command line in a process of its own."""
-    started: list[subprocess.Popen[str]] = []
-
-    def begin(*words: str) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [sys.executable, "-c", COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        started.append(process)
-        return process
-
-    yield begin
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def wait_for(path: Path) -> None:
-    pause = threading.Event()
-    for _ in range(2000):
-        if path.exists():
-            return
-        pause.wait(0.005)
-    raise AssertionError(f"{path} did not appear")
 
 
 def wait_for_line(process: "subprocess.Popen[str]", begin: str) -> str:

@@ -2,34 +2,22 @@
 
 import json
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Windlass
+from tests.cli.conftest import Start, Windlass, wait_for
 from windlass.cli.output import Out
 from windlass.cli.worker import Log
 from windlass.core.errors import RunOwned
 from windlass.core.events import Event
 
-COMMAND = "import sys; from windlass.cli import main; sys.exit(main())"
 
-
-def wait_for(path: Path, process: "subprocess.Popen[str]") -> None:
-    while not path.exists():
-        assert process.poll() is None
-
-
-def test_it_takes_up_what_it_finds_and_stops_cleanly(windlass: Windlass, folder: Path) -> None:
+def test_it_takes_up_what_it_finds_and_stops_cleanly(windlass: Windlass, start: Start) -> None:
     question = windlass("run", "flows.py:asking", "--input", "x", "--id", "q", "--json").object["questions"][0]["id"]
     windlass("run", "flows.py:napping", "--input", "1.1", "--id", "n")
     windlass("inbox", "answer", question, "true")
-    process = subprocess.Popen(
-        [sys.executable, "-c", COMMAND, "worker", "flows.py:asking", "flows.py:napping", "--json", "--verbose"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+    process = start("worker", "flows.py:asking", "flows.py:napping", "--json", "--verbose")
     completed = set()
     lines = []
     assert process.stdout is not None
@@ -51,17 +39,14 @@ def test_it_takes_up_what_it_finds_and_stops_cleanly(windlass: Windlass, folder:
     assert windlass("runs", "show", "n", "--json").object["output"] == "rested"
 
 
-def test_it_rescues_a_run_and_lets_go_of_it(windlass: Windlass, folder: Path) -> None:
-    program = [sys.executable, "-c", COMMAND]
-    owner = subprocess.Popen([*program, "run", "flows.py:gated", "--id", "g"], text=True, stdout=subprocess.DEVNULL)
-    wait_for(folder / "begun", owner)
+def test_it_rescues_a_run_and_lets_go_of_it(windlass: Windlass, folder: Path, start: Start) -> None:
+    owner = start("run", "flows.py:gated", "--id", "g")
+    wait_for(folder / "begun")
     owner.kill()
     owner.wait()
     (folder / "begun").unlink()
-    worker = subprocess.Popen(
-        [*program, "worker", "flows.py:gated", "--grace", "0"], text=True, stdout=subprocess.PIPE
-    )  # fmt: skip
-    wait_for(folder / "begun", worker)
+    worker = start("worker", "flows.py:gated", "--grace", "0")
+    wait_for(folder / "begun")
     worker.send_signal(signal.SIGTERM)
     said, _ = worker.communicate(timeout=10)
     assert worker.returncode == 0

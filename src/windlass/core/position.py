@@ -18,6 +18,7 @@ from windlass.core.channels import Channel
 from windlass.core.channels import Kept as KeptChannel
 from windlass.core.records import Body, Finished, Planned
 
+DONE = int.from_bytes(sha256(b"done").digest(), "big") | 1  # odd: a bijection modulo 2^256
 REFERENCE = re.compile(rb'"(?:blob|v)":"([0-9a-f]{64})"')  # out of line: of the codec, of a channel
 
 
@@ -103,11 +104,13 @@ class Position:
         for finished in done:
             self.pending.pop(finished.address, None)
             if finished.address in self.waiting:
-                total -= self._drop(finished.address)
-            elif finished.address:  # an empty map is finished without having waited
+                mark = self._drop(finished.address)
+                total -= mark
+            else:  # an empty map is finished without having waited
                 node, visit, _ = parse(finished.address)
                 self.visits[node] = visit
-            total += _mark(b"done", finished.address, ops.NULL)
+                mark = _mark(finished.address, ops.NULL)
+            total += mark * DONE
         self.settled.clear()
         for address in body.dropped:
             self.pending.pop(address, None)
@@ -128,7 +131,7 @@ class Position:
         self.waiting[address] = planned
         node = parse(address)[0]
         self.left[node] = self.left.get(node, 0) + 1
-        mark = self.marks[address] = _mark(b"wait", address, planned.payload)
+        mark = self.marks[address] = _mark(address, planned.payload)
         return mark
 
     def _drop(self, address: str) -> int:
@@ -272,9 +275,9 @@ def settle(
     return changed
 
 
-def _mark(what: bytes, address: str, payload: Raw) -> int:
-    said = b"%s|%s|%s" % (what, address.encode(), bytes(payload))
-    return int.from_bytes(sha256(said).digest(), "big")
+def _mark(address: str, payload: Raw) -> int:
+    """Digest a planned activation; times DONE, it is the mark of the finished one."""
+    return int.from_bytes(sha256(b"%s|%s" % (address.encode(), bytes(payload))).digest(), "big")
 
 
 @lru_cache(maxsize=8192)

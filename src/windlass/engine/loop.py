@@ -208,7 +208,8 @@ class RunLoop(Drive):
             await journal.write("step", step=step, status=FAILED, release=True)
         else:
             await journal.write("step", step=step, status=self._status())
-            self.ready.extend(planned.address for planned in step.planned)
+            for planned in step.planned:
+                self.ready.append(planned.address)
 
     async def _rest(self) -> None:
         """Decide what to do when nothing executes and nothing is ready."""

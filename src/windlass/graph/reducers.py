@@ -7,7 +7,7 @@ store the result" (an append stores what came, never the whole list); any other 
 import dataclasses
 import operator
 from collections.abc import Callable, Collection, Iterable, Mapping, MutableMapping, MutableSequence, Sequence
-from inspect import isbuiltin, isfunction, ismethod
+from inspect import isbuiltin, iscoroutinefunction, isfunction, ismethod
 from typing import (
     Annotated,
     Any,
@@ -207,6 +207,9 @@ def channel(name: str, annotation: Any, initial: Any, where: str) -> ChannelSpec
     for mark in marks:
         initial = mark.value if isinstance(mark, Initial) else initial
     kind, reduce, reducer_name = _reducer(name, reducers[0] if reducers else None, where)
+    if iscoroutinefunction(reduce):
+        said = f"{where}: the reducer of channel {name!r} is async"
+        raise DefinitionError("channel.reducer", said, hint="it must be a plain def: only execute awaits")
     _check_type(name, kind, kept, where)
     if any(_is_ephemeral(mark) for mark in marks):
         kind, reduce = "ephemeral", reducers[0] if reducers else None
