@@ -16,6 +16,7 @@ from windlass import (
     task,
 )
 from windlass.core.errors import CheckpointUnknown, DefinitionChanged, InputError, RunOwned, RunState, RunUnknown
+from windlass.core.queries import Commands
 
 
 class State(TypedDict):
@@ -235,3 +236,16 @@ async def test_commands_reach_an_owner_in_another_runtime(url: str) -> None:
         assert not owner.driving
         await other.cancel(run)
         assert (await owner.wait(run)).status == "cancelled"
+
+
+async def test_a_pause_that_comes_as_the_run_completes_changes_nothing(runtime: Runtime) -> None:
+    @task
+    async def linger(seconds: float) -> str:
+        await asyncio.sleep(seconds)
+        return "done"
+
+    run = await runtime.start(Pipeline("linger", tasks=[linger]), 0.05)
+    await asyncio.sleep(0.01)
+    await runtime.pause(run)
+    assert (await runtime.wait(run)).status == "completed"
+    assert await runtime.store.find(Commands(run=run)) == []

@@ -86,7 +86,9 @@ async def total(square: list[int]) -> int:
 def mapped(**options: Any) -> Pipeline:
     """A map and its join."""
     return Pipeline(
-        "mapped", tasks=[numbers, square, total], edges=[Edge("numbers", "square", each=True, **options), ("square", "total")]
+        "mapped",
+        tasks=[numbers, square, total],
+        edges=[Edge("numbers", "square", each=True, **options), ("square", "total")],
     )
 
 

@@ -13,16 +13,18 @@ from windlass.stores.sqlite_place import MEMORY, path_of
 
 @asynccontextmanager
 async def opened(
-    common: Common, definitions: Sequence[Definition] = (), *, make: bool = False
+    common: Common, definitions: Sequence[Definition] = (), *, make: bool = False, timers: bool = True
 ) -> AsyncIterator[Runtime]:
     """Open a runtime on the store; a store that is not there is made only by commands that begin runs.
+
+    A worker claims what is due itself, so that its concurrency holds: it says no `timers`.
 
     Raises:
         StoreError: it is not there, or cannot be used.
     """
     if not make:
         require(common.url)
-    async with Runtime(common.url, list(definitions)) as runtime:
+    async with Runtime(common.url, list(definitions), timers=timers) as runtime:
         yield runtime
 
 

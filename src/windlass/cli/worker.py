@@ -91,7 +91,7 @@ def worker(
     log = Log(Out(as_json=common.json), verbose=verbose)
 
     async def go() -> None:
-        async with opened(common, loaded, make=True) as runtime:
+        async with opened(common, loaded, make=True, timers=False) as runtime:
             log.out.say(f"store {common.url}")
             following = Following(runtime, log)
             work = Worker(runtime, loaded, concurrency=concurrency, told=following.told)

@@ -7,7 +7,7 @@ import msgspec
 from windlass.core import changes, ops, queries
 from windlass.core import records as r
 from windlass.core.errors import WindlassError
-from windlass.core.states import FAILED, PAUSED, RUNNING
+from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, RUNNING
 from windlass.core.types import convert
 from windlass.engine.activation import Activation, Outcome
 from windlass.engine.drive import Drive
@@ -92,7 +92,14 @@ def _take_output(drive: Drive, address: str, value: bytes) -> None:
     drive.done.append(Outcome(activation, finished, known))
 
 
+def _is_final(drive: Drive) -> bool:
+    """The run ended before the command came: the first durable end wins, and the command falls away."""
+    return drive.leaving == "stay" and drive.journal.head.status in (COMPLETED, CANCELLED)
+
+
 async def _pause(drive: Drive, command: r.Command) -> bool:
+    if _is_final(drive):
+        return False
     if drive.leaving in ("", "stay"):
         drive.leaving = "pause"
     if command.arguments.get("immediate"):
@@ -101,6 +108,8 @@ async def _pause(drive: Drive, command: r.Command) -> bool:
 
 
 async def _cancel(drive: Drive, _: r.Command) -> bool:
+    if _is_final(drive):
+        return False
     drive.leaving = "cancel"
     drive.stop_all("cancel")
     return False
@@ -114,6 +123,8 @@ async def _rollback(drive: Drive, command: r.Command) -> bool:
 
 
 async def _resume(drive: Drive, command: r.Command) -> bool:
+    if _is_final(drive):
+        return False
     position = drive.position
     if drive.leaving in ("pause", "stay"):
         drive.leaving = ""

@@ -4,6 +4,7 @@ A verb posts a command, which the run's owner takes at its next turn; on a run w
 takes the command itself. A drive belongs to one Runtime; what parks for a timer is woken again while it is open.
 """
 
+import asyncio
 from hashlib import sha256
 from typing import Any
 
@@ -30,6 +31,8 @@ from windlass.engine.journal import Journal
 from windlass.engine.loop import RunLoop
 from windlass.engine.notifier import Ear
 from windlass.engine.services import Services
+
+NUDGE_SECONDS = 2.0  # a verb looks so often whether the run's owner is still there
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,6 +118,10 @@ class Control:
         crashpoint("command.post")
         await self.store.post(command)
         self.services.notifier.wake("!" + run)
+        await self._take_up(run, verb)
+
+    async def _take_up(self, run: str, verb: str) -> None:
+        """Let a run without an owner take its commands here."""
         if self.drives.is_driving(run):
             return
         record = await reads.get(self.store, run)
@@ -167,7 +174,11 @@ class Control:
             await self.post(run, verb, by, **arguments)
             while not await self._is_taken(run, verb):
                 self.drives.check(run)
-                await ear.changed()
+                try:
+                    async with asyncio.timeout(NUDGE_SECONDS):
+                        await ear.changed()
+                except TimeoutError:  # the owner may have died since
+                    await self._take_up(run, verb)
 
     async def _is_taken(self, run: str, verb: str) -> bool:
         waiting = {command.verb for command in await self.store.find(queries.Commands(run=run))}

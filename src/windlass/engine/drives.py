@@ -21,7 +21,8 @@ from windlass.engine.services import Services
 class Drives:
     """Drives runs in the background, each until it settles."""
 
-    def __init__(self, services: Services, definitions: list[Definition]) -> None:
+    def __init__(self, services: Services, definitions: list[Definition], *, timers: bool) -> None:
+        self.wakes = timers  # runs that park for a time are driven again when it has come
         self.services = services
         self.store = services.store
         self.blueprints: dict[str, Blueprint] = {}
@@ -131,7 +132,7 @@ class Drives:
         goes_on = head.status is Status.RUNNING  # a rollback that goes on
         if goes_on or loop.news:
             self.services.seams.background(self.again(run), f"again {run}")
-        elif head.status is WAITING and head.due_at is not None:
+        elif self.wakes and head.status is WAITING and head.due_at is not None:
             left = max(0.0, head.due_at - self.services.seams.clock.now())
             wake = lambda: self.services.seams.background(self.again(run), f"timer {run}")  # noqa: E731
             self.timers[run] = asyncio.get_running_loop().call_later(left, wake)

@@ -140,10 +140,12 @@ class Journal:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    async def write_changes(self) -> None:
+    async def write_changes(self, *, release: bool = False) -> None:
         """Make the changes that were put aside durable by themselves, without an event that tells of them."""
         changes, self._changes = tuple(self._changes), []
-        write = Write(self.record.id, self.record.epoch, self.position.seq, (), self.head, changes)
+        if release:
+            changes += tuple(self.at_release)
+        write = Write(self.record.id, self.record.epoch, self.position.seq, (), self.head, changes, release)
         await self._send(write, flush=True)
 
     def compose(

@@ -223,7 +223,7 @@ class RunLoop(Drive):
             await self.end(PAUSED, "run.paused")
         elif self.leaving == "stay":
             self.over = True
-            await self.services.store.release(self.run, self.journal.record.epoch)
+            await self.journal.write_changes(release=True)
         elif self.failure is not None:
             address, failure = self.failure
             await self.end(FAILED, "run.failed", address, failure=failures.plain(failure))

@@ -38,15 +38,18 @@ class Runtime:
     Args:
         store: a URL (`memory:`, `sqlite:///file.db`) or an open store, which is then not closed.
         definitions: what this runtime knows; whatever is passed to start, run or execute is added.
+        timers: drive runs that parked here again when their time has come; a worker that claims them says False.
         seams: clock, ids, dice and tasks, for tests.
     """
 
     def __init__(
-        self, store: str | Store = "memory:", definitions: list[Definition] | None = None, *, seams: Seams | None = None
-    ) -> None:
+        self, store: str | Store = "memory:", definitions: list[Definition] | None = None, *, timers: bool = True,
+        seams: Seams | None = None,
+    ) -> None:  # fmt: skip
         self.store = open_store(store) if isinstance(store, str) else store
         self._owns_store = isinstance(store, str)
         self._definitions = definitions or []
+        self._timers = timers
         self._seams = seams or Seams()
 
     async def __aenter__(self) -> Self:
@@ -57,7 +60,7 @@ class Runtime:
         notifier = Notifier(self.store, self._seams)
         pool = Pool(self._seams)
         self.services = Services(self.store, self._seams, owner, notifier, pool, make_context)
-        self._drives = Drives(self.services, self._definitions)
+        self._drives = Drives(self.services, self._definitions, timers=self._timers)
         self._control = Control(self.services, self._drives)
         self._heartbeat = Heartbeat(self.store, self._seams, owner)
         await self.store.renew(owner)
