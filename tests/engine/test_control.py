@@ -152,6 +152,32 @@ async def test_rollback_undoes_effects_in_reverse_order(runtime: Runtime) -> Non
     assert kinds.count("effect.adopted") == 1
 
 
+async def test_a_second_rollback_undoes_what_an_earlier_branch_did(runtime: Runtime) -> None:
+    world: list[str] = []
+
+    async def remove(name: str) -> None:
+        world.append(f"remove {name}")
+
+    async def create(name: str) -> str:
+        world.append(f"create {name}")
+        return name
+
+    @task(undo=[remove])
+    async def first(name: str, ctx: Context) -> str:
+        await ctx.effect("make", create, f"{name}1", undo=remove)
+        return name
+
+    @task(undo=[remove])
+    async def second(first: str, ctx: Context) -> str:
+        await ctx.effect("make", create, f"{first}2", undo=remove)
+        return first
+
+    await runtime.run(Pipeline("twice", tasks=[first, second]), "x", id="t")
+    await runtime.rollback("t", ("second", 1))
+    await runtime.rollback("t", ("first", 1))
+    assert world == ["create x1", "create x2", "remove x2", "remove x1"]
+
+
 async def test_a_pipeline_rolls_back_a_node_and_what_depends_on_it(runtime: Runtime) -> None:
     made: list[str] = []
 

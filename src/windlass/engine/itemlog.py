@@ -136,6 +136,9 @@ class ItemLog:
             crashpoint("items.before")
             await self.journal.store.append_items(self.journal.record.id, self.journal.record.epoch, [item])
             crashpoint("items.after")
+        except Exception as error:
+            self.journal.broken = self.journal.broken or error  # the store failed, not the task
+            raise
         finally:
             activation.end_op()
         self._deliver(item)

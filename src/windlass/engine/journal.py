@@ -122,6 +122,9 @@ class Journal:
         """
         waiter, self._flush = self._flush, None
         if self.broken is not None:
+            if waiter is not None and not waiter.done():
+                waiter.set_exception(self.broken)
+                waiter.exception()  # whoever waited may be gone
             raise self.broken
         if kind == "record" and not self.has_notes:
             return  # a row tells at least one event; changes ride along with the next one

@@ -191,7 +191,8 @@ async def _undo(drive: Drive, target: Position) -> tuple[list[str], list[str]]:
     store, journal = drive.services.store, drive.journal
     before = {(a, key) for a, pending in target.pending.items() for key in pending.outcomes}
     lines = await store.find(queries.Effects(run=drive.run))
-    lines = [line for line in lines if line.status in ("done", "undoing") and line.branch == journal.position.branch]
+    latest = {(line.address, line.name, line.key): line for line in sorted(lines, key=lambda line: line.branch)}
+    lines = [line for line in latest.values() if line.status in ("done", "undoing")]
     later = [
         line for line in lines if _is_after(line, target) and (line.address, f"{line.name}|{line.key}") not in before
     ]
