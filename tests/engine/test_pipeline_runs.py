@@ -162,7 +162,7 @@ async def test_retry_counts_in_the_store_and_stops_at_its_limit(runtime: Runtime
 
 
 async def test_an_attempt_times_out(runtime: Runtime) -> None:
-    @task(timeout=0.02)
+    @task(timeout=0.1)
     async def slow(n: int) -> int:
         await asyncio.sleep(n)
         return n
@@ -174,10 +174,10 @@ async def test_an_attempt_times_out(runtime: Runtime) -> None:
 
 
 async def test_an_attempt_that_gives_no_sign_of_life_is_stopped(runtime: Runtime) -> None:
-    @task(idle_timeout=0.05)
+    @task(idle_timeout=0.25)
     async def quiet(n: int, ctx: Context) -> int:
         for _ in range(n):
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.06)
             ctx.emit("alive")
         await asyncio.sleep(0 if n else 5)
         return n
