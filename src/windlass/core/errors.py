@@ -128,6 +128,7 @@ class InputError(WindlassError):
     """A value from outside does not have the declared type; `path` says where."""
 
     code = "value.input"
+    default_hint = "give a value of the declared type"
 
     def __init__(self, path: str, message: str, *, hint: str | None = None) -> None:
         super().__init__(f"{path}: {message}", hint=hint)

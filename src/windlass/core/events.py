@@ -24,7 +24,7 @@ from windlass.core.ops import (
     QuestionAsked,
     TimerSet,
 )
-from windlass.core.records import BODY, Body, Item, Row, RowKind
+from windlass.core.records import BODY, Body, Item, Row, RowKind, addresses
 
 EVENTS = {
     "run.created": "the run exists, with its input",
@@ -138,7 +138,7 @@ def _parts(row: Row, body: Body) -> Iterator[tuple[str, str, dict[str, Any]]]:
 
 def _step(body: Body) -> dict[str, Any]:
     return {
-        "finished": [done.address for done in body.finished],
+        "finished": list(addresses(body)),
         "planned": [planned.address for planned in body.planned],
         "results": {name: plain(raw) for name, raw in body.results.items()},
         "digest": body.digest,

@@ -40,6 +40,7 @@ class Finished(Struct, frozen=True, gc=False, omit_defaults=True):
     sends: tuple[Sent, ...] = ()
     attempt: int = 1
     skipped: bool = False
+    savepoints: tuple[str, ...] = ()  # names that it gave the checkpoint of its step
 
 
 class Said(Struct, frozen=True, gc=False, array_like=True, omit_defaults=True):
@@ -66,6 +67,12 @@ class Body(Struct, gc=False, omit_defaults=True):
     said: tuple[Said, ...] = ()
     digest: str = ""  # the state digest after a step row
     blobs: tuple[str, ...] = ()  # contents that this row brought
+    applied: tuple[str, ...] = ()  # activations of a step that earlier rows of kind `writes` kept
+
+
+def addresses(body: Body) -> tuple[str, ...]:
+    """Name all that finished in a step, those that earlier rows kept first."""
+    return (*body.applied, *(done.address for done in body.finished))
 
 
 class Row(Struct, frozen=True, gc=False):

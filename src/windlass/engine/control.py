@@ -127,7 +127,9 @@ class Control:
         record = await reads.get(self.store, run)
         if verb in ("pause", "cancel") and record.head.status not in ENDED - {FAILED}:
             try:
-                await self._settle_idle(run, verb)
+                async with self.drives.lock(run):
+                    if not self.drives.is_driving(run) and not await self._is_taken(run, verb):
+                        await self._settle_idle(run, verb)
             except RunOwned:
                 return
         elif record.definition in self.drives.blueprints:
@@ -136,6 +138,14 @@ class Control:
     async def _settle_idle(self, run: str, verb: str) -> None:
         """Pause or cancel a run that nobody drives: no code runs, so no definition is needed."""
         record = await self.store.claim(run, self.services.owner)
+        try:
+            await self._settle_claimed(record, verb)
+        except BaseException:
+            await self.store.release(run, record.epoch)
+            raise
+
+    async def _settle_claimed(self, record: r.RunRecord, verb: str) -> None:
+        run = record.id
         position = Position(run, record.channels)
         position.seq, position.n, position.branch = record.head.seq, record.head.n, record.head.branch
         wake = self.services.notifier.wake
@@ -149,11 +159,7 @@ class Control:
                 journal.say("question.withdrawn", asked.address, id=asked.id)
         status = move(run, record.head.status, verb)
         journal.say("run.paused" if status is PAUSED else "run.cancelled")
-        try:
-            await journal.write("record", status=status, release=True)
-        except BaseException:
-            await self.store.release(run, record.epoch)
-            raise
+        await journal.write("record", status=status, release=True)
 
     async def steer(self, run: str, verb: str, by: str = "", **arguments: Any) -> None:
         """Check that a verb applies, post it, and return once it is part of the run's log.

@@ -1,13 +1,14 @@
 """The drives of one Runtime: which definitions it knows, which runs it drives, and when it wakes them again."""
 
 import asyncio
+from weakref import WeakValueDictionary
 
 import msgspec
 
 from windlass.core import queries
 from windlass.core import records as r
 from windlass.core.blueprint import Blueprint, Definition, differences
-from windlass.core.errors import DefinitionChanged, DefinitionError, DefinitionUnknown, RunOwned, RunState
+from windlass.core.errors import DefinitionChanged, DefinitionError, DefinitionUnknown, RunOwned, RunState, StaleLease
 from windlass.core.position import load
 from windlass.core.states import COMPLETED, ENDED, PAUSED, WAITING, Status
 from windlass.core.words import Result
@@ -31,6 +32,7 @@ class Drives:
         self.timers: dict[str, asyncio.TimerHandle] = {}
         self.broken: dict[str, BaseException] = {}  # why a drive here ended before its run settled
         self.closing = False
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         for definition in definitions:
             self.learn(definition)
 
@@ -68,6 +70,14 @@ class Drives:
         Raises:
             RunUnknown, RunOwned, DefinitionUnknown, DefinitionChanged: it cannot be claimed, or not be driven.
         """
+        async with self.lock(run):
+            await self._drive_alone(run)
+
+    def lock(self, run: str) -> asyncio.Lock:
+        """Return what to hold while claiming a run: two claims at once by one process would fence each other off."""
+        return self._locks.get(run) or self._locks.setdefault(run, asyncio.Lock())
+
+    async def _drive_alone(self, run: str) -> None:
         while (drive := self.tasks.get(run)) is not None:
             if self.is_driving(run):
                 return
@@ -131,14 +141,20 @@ class Drives:
         head = loop.journal.head
         goes_on = head.status is Status.RUNNING  # a rollback that goes on
         if goes_on or loop.news:
-            self.services.seams.background(self.again(run), f"again {run}")
-        elif self.wakes and head.status is WAITING and head.due_at is not None:
+            self.services.seams.background(self.again(run, only_if_asked=not goes_on), f"again {run}")
+        if self.wakes and head.status is WAITING and head.due_at is not None:
             left = max(0.0, head.due_at - self.services.seams.clock.now())
             wake = lambda: self.services.seams.background(self.again(run), f"timer {run}")  # noqa: E731
             self.timers[run] = asyncio.get_running_loop().call_later(left, wake)
 
-    async def again(self, run: str) -> None:
-        """Drive a run again that has work; somebody else may have been faster."""
+    async def again(self, run: str, *, only_if_asked: bool = False) -> None:
+        """Drive a run again that has work; somebody else may have been faster.
+
+        Args:
+            only_if_asked: look for a command first: the news of one may be false, and claiming leaves a trace.
+        """
+        if only_if_asked and not await self.store.find(queries.Commands(run=run)):
+            return
         try:
             await self.drive(run)
         except (RunOwned, RunState):
@@ -157,16 +173,30 @@ class Drives:
                 task, loop = self.tasks.get(run), self.loops.get(run)
                 if task is not None and loop is not None:
                     await asyncio.wait([task])
-                    if loop.journal.head.status is COMPLETED and loop.over and not task.cancelled():
+                    is_whole = not task.cancelled() and task.exception() is None  # its last write is durable
+                    if loop.journal.head.status is COMPLETED and loop.over and is_whole:
                         shown = reads.show(loop.position, loop.journal.blobs, loop.blueprint.codec)
                         return Result(run, COMPLETED.value, reads.output(shown, loop.blueprint))
                     await asyncio.sleep(0)  # its callback has to run
                     continue
                 record = await reads.get(self.store, run)
-                if run not in self.tasks and self.is_settled(record, timers=timers):
+                if self.is_over(record, timers=timers):
                     return await reads.result(self.store, run, self.blueprints.get(record.definition))
-                self.check(run)
                 await ear.changed()
+
+    def is_over(self, record: r.RunRecord, *, timers: bool) -> bool:
+        """Say whether to stop waiting for a run; a run that has ended has ended, whoever drove it.
+
+        Raises:
+            StoreError: this process's own drive failed, and the run has not ended since.
+        """
+        if record.id in self.tasks:
+            return False
+        is_settled = self.is_settled(record, timers=timers)
+        fenced = isinstance(self.broken.get(record.id), StaleLease)
+        if not is_settled or not (fenced or record.head.status in ENDED):
+            self.check(record.id)
+        return is_settled
 
     def check(self, run: str) -> None:
         """Raise what ended a drive of this run here before its time, if anything did."""

@@ -22,7 +22,7 @@ from windlass.core.codec import Codec
 from windlass.core.errors import StoreUnavailable
 from windlass.core.events import count
 from windlass.core.ops import Op
-from windlass.core.position import Position
+from windlass.core.position import Position, path_key
 from windlass.core.records import ENCODER, Blob, Body, Head, Manifest, Row, Said
 from windlass.core.states import Status
 from windlass.engine.reconcile import Step
@@ -84,6 +84,11 @@ class Journal:
     def has_notes(self) -> bool:
         """Whether anything that makes an event was put aside for the next write; changes alone ride along with it."""
         return bool(self._ops or self._said)
+
+    @property
+    def has_changes(self) -> bool:
+        """Whether changes wait for a write."""
+        return bool(self._changes or self.at_release)
 
     def count_crash(self, crashes: int) -> None:
         """Set the number of owners that died in a row; a step sets it back."""
@@ -165,11 +170,14 @@ class Journal:
         changes, self._changes = tuple(self._changes), []
         fresh, self._fresh = tuple(self._fresh), []
         position.held.update(fresh)
+        applied = tuple(sorted(position.settled, key=path_key)) if step is not None and position.settled else ()
         if step is None:
             body = Body(now, ops, finished, dropped=dropped, said=said, blobs=fresh)
             position.fold(kind, body)
         else:
-            body = Body(now, ops, step.finished, step.results, step.deltas, step.planned, dropped, said, "", fresh)
+            body = Body(
+                now, ops, step.finished, step.results, step.deltas, step.planned, dropped, said, "", fresh, applied
+            )
             position.fold(kind, body, step.channels)
             body.digest = position.digest()
         first = position.seq + 1

@@ -163,8 +163,6 @@ class RunLoop(Drive):
                 items.append((activation, self.items.finishing(activation, output)))
             elif activation.ordinal:
                 self.items.ended(activation)
-            for name in activation.savepoints:
-                self.journal.say("savepoint.made", activation.address, name=name, n=self.position.n + 1)
         await self._commit(finished)
         for activation, item in items:
             self.items.finished(activation, item)
@@ -195,6 +193,9 @@ class RunLoop(Drive):
             await self.end(FAILED, "run.failed", where, failure=failures.plain(self.failure[1]))
             return
         self.known = {}
+        for done in (*position.settled.values(), *finished):
+            for name in done.savepoints:
+                journal.say("savepoint.made", done.address, name=name, n=position.n + 1)
         left = len(position.waiting) - len(finished) - len(position.settled) + len(step.planned)
         limit = self.blueprint.step_limit
         if not left:
@@ -223,7 +224,10 @@ class RunLoop(Drive):
             await self.end(PAUSED, "run.paused")
         elif self.leaving == "stay":
             self.over = True
-            await self.journal.write_changes(release=True)
+            if self.journal.has_changes:
+                await self.journal.write_changes(release=True)
+            else:
+                await self.services.store.release(self.run, self.journal.record.epoch)
         elif self.failure is not None:
             address, failure = self.failure
             await self.end(FAILED, "run.failed", address, failure=failures.plain(failure))

@@ -105,7 +105,7 @@ async def history(store: Store, run: str) -> list[Checkpoint]:
         named = tuple(said.details["name"] for said in body.said if said.type == "savepoint.made")
         found.append(
             Checkpoint(
-                row.n, row.branch, row.last, row.at, tuple(done.address for done in body.finished),
+                row.n, row.branch, row.last, row.at, r.addresses(body),
                 tuple(planned.address for planned in body.planned), body.digest, named,
             )
         )  # fmt: skip

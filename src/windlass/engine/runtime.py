@@ -202,11 +202,14 @@ class Runtime:
         return reads.differences(await self.state(run, a), await self.state(run, b))
 
     async def events(self, run: str, *, after: int = 0, follow: bool = False) -> AsyncIterator[Event]:
-        """Yield a run's events after number `after`; with `follow`, until the run settles."""
+        """Yield a run's events after number `after`; with `follow`, until the run settles.
+
+        Raises:
+            RunUnknown: no run has this id.
+            StoreError: this process drives the run, and its store failed.
+        """
         log = lambda: (loop := self._drives.loops.get(run)) and loop.items  # noqa: E731
-        settled: Callable[[r.RunRecord], bool] = lambda record: (  # noqa: E731
-            run not in self._drives.tasks and self._drives.is_settled(record, timers=False)
-        )
+        settled: Callable[[r.RunRecord], bool] = lambda record: self._drives.is_over(record, timers=False)  # noqa: E731
         async for event in reads.events(
             self.store, self.services.notifier, run, after, log, settled if follow else None
         ):

@@ -59,7 +59,7 @@ def is_kept(checkpoints: Checkpoints, row: r.Row, *, is_last: bool) -> bool:
     if checkpoints.keep == "every" or is_last or row.first == 1:
         return True
     if checkpoints.keep == "nodes":
-        return any(parse(done.address)[0] in checkpoints.nodes for done in body.finished)
+        return any(parse(address)[0] in checkpoints.nodes for address in r.addresses(body))
     return checkpoints.keep == "savepoints" and any(said.type == "savepoint.made" for said in body.said)
 
 
