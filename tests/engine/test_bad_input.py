@@ -3,7 +3,7 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -270,11 +270,11 @@ async def test_an_undeclared_write_is_refused(runtime: Runtime) -> None:
 
 
 @pytest.fixture
-async def parked(tmp_path: Path) -> AsyncIterator[Path]:
+async def parked(tmp_path: Path) -> Path:
     """A database with a run that waits for an answer."""
     async with Runtime(f"sqlite:///{tmp_path}/w.db") as runtime:
         await runtime.run(asking, 1, id="r")
-    yield tmp_path / "w.db"
+    return tmp_path / "w.db"
 
 
 @task
@@ -396,21 +396,23 @@ async def test_a_second_runtime_does_not_take_an_owned_run(url: str) -> None:
 async def test_verbs_on_what_is_not_there_are_refused(runtime: Runtime) -> None:
     await runtime.run(Pipeline("p", [one, two]), 1, id="r")
     before = await kept(runtime)
-    for verb in (
+    verbs: tuple[Awaitable[Any], ...] = (
         runtime.rollback("r", 99),
         runtime.rollback("r", "nowhere"),
         runtime.fork("r", at=99),
         runtime.state("r", 99),
-    ):
+    )
+    for verb in verbs:
         with refused(CheckpointUnknown, "run.checkpoint_unknown", "r"):
             await verb
-    for verb in (
+    verbs = (
         runtime.get("x"),
         runtime.resume("x"),
         runtime.pause("x"),
         runtime.rollback("x", 1),
         runtime.history("x"),
-    ):
+    )
+    for verb in verbs:
         with refused(RunUnknown, "run.unknown", "x"):
             await verb
     with refused(QuestionUnknown, "question.unknown", "nobody asked"):

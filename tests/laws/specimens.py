@@ -91,8 +91,9 @@ def graph_of(shape: Shape) -> Graph:
         async def node(total: int, log: list[str], ctx: Context) -> Update:
             await Pace.wait()
             written: int = await ctx.call("look", look, total, place)
-            writes = {
-                "total": 1 + place % 2, "log": [f"{ctx.address} at {total} of {len(log)}"], "votes": {f"n{place}": total},
+            said = f"{ctx.address} at {total} of {len(log)}"
+            writes: dict[str, Any] = {
+                "total": 1 + place % 2, "log": [said], "votes": {f"n{place}": total},
                 "best": total * 7 % 13, "seen": [[total % 3, place]], f"v{place}": written,
             }  # fmt: skip
             return Update(sends=[Send("worker", number) for number in range(shape.sends[place])], **writes)

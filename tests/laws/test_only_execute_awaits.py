@@ -43,7 +43,9 @@ def users_calls(tree: ast.AST) -> Iterator[ast.Call]:
 
 
 def test_the_source_awaits_user_code_in_two_places_only() -> None:
-    awaited, called, asked = set(), set(), set()
+    awaited: set[str] = set()
+    called: set[str] = set()
+    asked: set[str] = set()
     for path in ENGINE.glob("*.py"):
         tree = ast.parse(path.read_text())
         waits = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Await)}

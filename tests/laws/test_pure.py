@@ -18,6 +18,7 @@ from tests.laws.specimens import GIVEN, Shape, graph_of, pipelines, shapes, simu
 from windlass import DefinitionError, Graph, Pipeline, RecoveryAction, Task, TaskError, ValidationResult, task
 from windlass.core.blueprint import Definition
 from windlass.engine import loop
+from windlass.engine import plan as planning
 from windlass.engine import reconcile as module
 from windlass.engine.reconcile import Step, reconcile
 
@@ -96,7 +97,7 @@ def test_each_step_of_a_pipeline_is_a_function_of_its_inputs(pipeline: Pipeline,
 
 
 def test_a_step_that_told_the_time_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = module.plan
+    real = planning.plan
     seen: list[int] = []
 
     def plan(*arguments: Any) -> Any:
@@ -127,9 +128,13 @@ def test_a_branch_is_sync() -> None:
         return "node"
 
     graph.start(node)
-    with pytest.raises(DefinitionError, match="choose"):
+
+    def build() -> None:
         graph.branch(node, choose, [node])  # type: ignore[arg-type]
         graph.compile()
+
+    with pytest.raises(DefinitionError, match="choose"):
+        build()
 
 
 async def fold(current: int, incoming: int) -> int:

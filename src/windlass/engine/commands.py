@@ -42,6 +42,8 @@ async def take(drive: Drive) -> None:
 async def hurry(drive: Drive) -> None:
     """Stop what runs in the drive's own task if a command asks for it; the drive itself takes the command then."""
     for command in await drive.services.store.find(queries.Commands(run=drive.run)):
+        if command.id in drive.seen:
+            continue
         if command.verb in ("cancel", "rollback") or (command.verb == "pause" and command.arguments.get("immediate")):
             drive.stop_all(command.verb)
 

@@ -165,8 +165,8 @@ def keep_writes(activation: Activation, value: Any) -> tuple[Finished, Mapping[s
     for name, written in writes.items():
         raws[name], known[name] = _keep(activation, blueprint.channels[name], written)
     kept = tuple(Sent(send.node, _payload(activation, send.value)) for send in sends)
-    names = tuple(activation.savepoints)
-    finished = Finished(activation.address, raws, goto, kept, activation.attempt, savepoints=names)
+    savepoints = tuple(activation.savepoints)
+    finished = Finished(activation.address, raws, goto, kept, activation.attempt, savepoints=savepoints)
     return finished, known
 
 

@@ -32,7 +32,7 @@ def decide(drive: Drive, outcome: Outcome) -> r.Finished | None:
         if reader is not None:
             reader.stop("restart")
     if outcome.error is None:
-        if outcome.stopped == "restart":
+        if outcome.stopped != "waiting":  # it goes on if nothing comes of what stopped it: a resume may follow a pause
             drive.ready.append(activation.address)
         return None
     error = outcome.error
