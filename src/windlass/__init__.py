@@ -1,7 +1,14 @@
 """Windlass: a durable runtime for agents. Plumbing, not intelligence."""
 
 from windlass.core.blueprint import END, END_ONLY, EVERY_STEP, SAVEPOINTS, Blueprint, Checkpoints
-from windlass.core.errors import DefinitionError, RunFailed, TaskError, WindlassError
+from windlass.core.errors import (
+    AttemptTimeout,
+    DefinitionError,
+    RunFailed,
+    TaskError,
+    ValidationFailed,
+    WindlassError,
+)
 from windlass.core.events import Event
 from windlass.core.states import Status
 from windlass.core.words import (
@@ -27,9 +34,9 @@ from windlass.graph.task import AgentSpec, Task, task
 from windlass.policies.retry import Retry
 
 __all__ = [
-    "END", "END_ONLY", "EVERY_STEP", "SAVEPOINTS", "AgentSpec", "Blueprint", "Checkpoints", "Context",
+    "END", "END_ONLY", "EVERY_STEP", "SAVEPOINTS", "AgentSpec", "AttemptTimeout", "Blueprint", "Checkpoints", "Context",
     "DefinitionError", "Edge", "EffectNotDone", "Event", "Failed", "Graph", "Happened", "Initial",
     "Output", "Pipeline", "Recover", "RecoveryAction", "Result", "Retry", "RunFailed", "Runtime", "Send", "Status",
-    "Stream", "SyncContext", "Task", "TaskError", "Update", "ValidationResult", "WindlassError", "Yields", "add",
-    "append", "ephemeral", "maximum", "merge", "overwrite", "reducer", "task", "unique_by",
+    "Stream", "SyncContext", "Task", "TaskError", "Update", "ValidationFailed", "ValidationResult", "WindlassError",
+    "Yields", "add", "append", "ephemeral", "maximum", "merge", "overwrite", "reducer", "task", "unique_by",
 ]  # fmt: skip

@@ -133,10 +133,11 @@ async def _drive_after(runtime: Runtime, record: Any) -> loop.RunLoop:
     return drive
 
 
-async def test_silence_is_told(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("timeout", [5, None])  # with one it runs in a task of its own, else in the drive's
+async def test_silence_is_told(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, timeout: float | None) -> None:
     monkeypatch.setattr(loop, "STALL_SECONDS", 0.03)
 
-    @task(timeout=5)
+    @task(timeout=timeout)
     async def quiet(n: int) -> int:
         await asyncio.sleep(0.1)
         return n
@@ -197,3 +198,34 @@ async def test_large_values_come_back_and_stand_once(runtime: Runtime) -> None:
     assert (await runtime.state(result.run))["keep"] == b"y" * 3_000_000
     fork = await runtime.fork(result.run, at=("count", 1))
     assert (await runtime.wait(fork)).output == 3_000_500
+
+
+async def test_a_timeout_is_worth_another_try_where_the_policy_says_so(runtime: Runtime) -> None:
+    tries = 0
+
+    @task(timeout=0.1, retry=Retry(on=TimeoutError, max_attempts=2, initial=0))
+    async def slow(n: int) -> int:
+        nonlocal tries
+        tries += 1
+        await asyncio.sleep(5 if tries == 1 else 0)
+        return tries
+
+    assert (await runtime.run(Pipeline("slow", tasks=[slow]), 0)).output == 2
+
+
+async def test_an_answer_from_elsewhere_wakes_the_runtime_that_parked_the_run(url: str) -> None:
+    @task
+    async def ask(n: int, ctx: Context) -> str:
+        return await ctx.ask("well?", str)
+
+    async with Runtime(url) as owner, Runtime(url) as other:
+        await owner.run(Pipeline("ask", tasks=[ask]), 0, id="a")
+        (question,) = await other.questions("a")
+        await other.answer(question.id, "yes")
+        async with asyncio.timeout(10):
+            async for event in owner.events("a", follow=True):
+                if event.type == "run.completed":
+                    break
+            while (await owner.get("a")).head.status != Status.COMPLETED:  # noqa: ASYNC110 -- a test waits by looking
+                await asyncio.sleep(0.01)
+        assert (await owner.wait("a")).output == "yes"

@@ -63,8 +63,11 @@ class TaskError(WindlassError):
         self.cause = cause
 
 
-class AttemptTimeout(TaskError):
-    """An attempt took longer than its declared timeout, or gave no sign of life for its idle timeout."""
+class AttemptTimeout(TaskError, TimeoutError):
+    """An attempt took longer than its declared timeout, or gave no sign of life for its idle timeout.
+
+    It is a TimeoutError, too: `Retry(on=TimeoutError)` means it.
+    """
 
     code = "task.timeout"
 
@@ -233,7 +236,7 @@ class DefinitionChanged(RunError):
     """The structure of the definition is not the one that the run was started with."""
 
     code = "run.definition_changed"
-    default_hint = "start a new run, or fork this one; a changed body or policy is no obstacle, a changed structure is"
+    default_hint = "start a new run, or go on with the definition as it was; a changed body or policy is no obstacle"
 
 
 class CheckpointUnknown(RunError):

@@ -1,4 +1,4 @@
-"""What a task sees of the runtime: `ctx`. Everything here that returns a value returns the same one on a re-run.
+"""What a task sees of the runtime: `ctx`. Whatever is awaited here returns the same value on a re-run.
 
 A task may be run again from its start at any time (a crash, a retry, a wait). `call` makes its results durable,
 `effect` makes sure that something happens once, `ask` and `sleep` wait without a process.

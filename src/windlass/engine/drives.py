@@ -32,6 +32,8 @@ class Drives:
         self.timers: dict[str, asyncio.TimerHandle] = {}
         self.broken: dict[str, BaseException] = {}  # why a drive here ended before its run settled
         self.closing = False
+        self.parked: set[str] = set()  # runs that wait, last driven here
+        self._looking = False
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         for definition in definitions:
             self.learn(definition)
@@ -113,6 +115,9 @@ class Drives:
         if timer is not None:
             timer.cancel()
         self.broken.pop(loop.run, None)
+        self.parked.discard(loop.run)
+        if not self.parked:
+            self.services.notifier.forget("!", self._hear)
         self.loops[loop.run] = loop
         task = self.services.seams.spawn(self._drive(loop), f"run {loop.run}")
         self.tasks[loop.run] = task
@@ -140,12 +145,32 @@ class Drives:
             return
         head = loop.journal.head
         goes_on = head.status is Status.RUNNING  # a rollback that goes on
+        if self.wakes and head.status is WAITING:
+            if not self.parked:
+                self.services.notifier.listen("!", self._hear)
+            self.parked.add(run)
         if goes_on or loop.news:
             self.services.seams.background(self.again(run, only_if_asked=not goes_on), f"again {run}")
         if self.wakes and head.status is WAITING and head.due_at is not None:
             left = max(0.0, head.due_at - self.services.seams.clock.now())
             wake = lambda: self.services.seams.background(self.again(run), f"timer {run}")  # noqa: E731
             self.timers[run] = asyncio.get_running_loop().call_later(left, wake)
+
+    def _hear(self) -> None:
+        """Something changed in the store, perhaps by another process: a parked run may have its answer."""
+        if not self._looking and not self.closing:
+            self._looking = True
+            self.services.seams.background(self._look(), "look at parked runs")
+
+    async def _look(self) -> None:
+        try:
+            names = tuple(self.blueprints)
+            found = await self.store.find(queries.Runs(claimable=True, definitions=names, limit=1000))
+        finally:
+            self._looking = False
+        for record in found:
+            if record.id in self.parked and record.id not in self.tasks:
+                await self.again(record.id, only_if_asked=True)
 
     async def again(self, run: str, *, only_if_asked: bool = False) -> None:
         """Drive a run again that has work; somebody else may have been faster.

@@ -38,6 +38,7 @@ class RunLoop(Drive):
         """
         notifier = self.services.notifier
         self.task = asyncio.current_task()
+        self.watch = asyncio.get_running_loop().call_later(STALL_SECONDS / 4, self._watch)
         notifier.listen("!" + self.run, self.hear)
         try:
             await enter(self)
@@ -45,6 +46,7 @@ class RunLoop(Drive):
                 await self._turn()
         finally:
             notifier.forget("!" + self.run, self.hear)
+            self.watch.cancel()
             await self._leave()
         return self.journal.head.status
 
@@ -116,6 +118,7 @@ class RunLoop(Drive):
             plain = node.mode == "async" and node.timeout is None and node.idle_timeout is None
             if plain and len(self.running) == 1 and not self.ready and not self.has_streams:
                 activation.task = self.task
+                activation.signs = self.clock.monotonic()
                 return activation
             self._start(activation)
         return None
@@ -250,23 +253,24 @@ class RunLoop(Drive):
         await self.journal.write("record", status=WAITING, due_at=due, release=True)
 
     async def _wait(self, due: float | None) -> None:
-        """Wait for an outcome, a command or a due time; an attempt that gives no sign of life is told of."""
+        """Wait for an outcome, a command or a due time."""
         loop = asyncio.get_running_loop()
         self._wake = loop.create_future()
         if self.done or self.news:
             return
-        left = STALL_SECONDS if due is None else min(STALL_SECONDS, max(0.0, due - self.clock.now()))
-        handle = loop.call_later(left, self.wake)
+        handle = None if due is None else loop.call_later(max(0.0, due - self.clock.now()), self.wake)
         try:
             await self._wake
         finally:
-            handle.cancel()
+            if handle is not None:
+                handle.cancel()
         self.push_due()
-        self._tell_stalled()
 
-    def _tell_stalled(self) -> None:
+    def _watch(self) -> None:
+        """Tell of attempts that gave no sign of life; look again after a while."""
         now = self.clock.monotonic()
         for activation in self.running.values():
             if now - activation.signs > STALL_SECONDS:
                 activation.signs = now
                 self.items.tell("activation.stalled", activation, seconds=STALL_SECONDS)
+        self.watch = asyncio.get_running_loop().call_later(STALL_SECONDS / 4, self._watch)
