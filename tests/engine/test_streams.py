@@ -131,3 +131,18 @@ async def test_a_consumer_parks_with_its_producer(runtime: Runtime, asks: int) -
     (question,) = await runtime.questions("p")
     await runtime.answer(question.id, "yes")
     assert (await runtime.wait("p")).output == ["before", "yes"]
+
+
+async def test_items_reach_a_follower_in_another_runtime(url: str) -> None:
+    @task
+    async def talk(n: int, ctx: Context) -> int:
+        for word in range(n):
+            ctx.emit(word)
+            await asyncio.sleep(0.1)
+        return n
+
+    async with Runtime(url) as owner, Runtime(url) as reader:
+        run = await owner.start(Pipeline("talk", tasks=[talk]), 5)
+        seen = [event async for event in reader.events(run, follow=True)]
+    assert [event.data["value"] for event in seen if event.type == "item"][:2] == [0, 1]
+    assert seen[-1].type == "run.completed"

@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from random import Random
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -71,5 +70,3 @@ def test_each_sleep_fires_once(seed: int, size: int) -> None:
 def test_each_sleep_fires_once_whoever_is_there(seed: int, size: int, absences: list[tuple[float, float]]) -> None:
     slept(seed, size, absences)
 
-
-_ = pytest

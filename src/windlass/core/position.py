@@ -34,7 +34,7 @@ class Pending(Struct, omit_defaults=True):
     outcomes: dict[str, ops.EffectCompleted] = {}
     cleared: set[str] = set()  # effects in doubt that someone said did not happen
     timers: dict[str, float] = {}
-    fired: set[float] = set()  # due times that this process has acted on
+    fired: set[float] = set()  # due times that were acted on
     asked: dict[str, str] = {}  # question key → id
     answers: dict[str, Raw] = {}
 
@@ -91,6 +91,9 @@ class Position:
         """
         for op in body.ops:
             self._note(op)
+        for said in body.said:
+            if said.type == "timer.fired" and said.address in self.pending:
+                self.pending[said.address].fired.add(said.details["due_at"])
         if kind == "writes":
             for finished in body.finished:
                 self.settled[finished.address] = finished

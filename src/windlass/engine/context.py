@@ -201,6 +201,8 @@ class Context(SyncContext):
             left = due_at - clock.now()
             if 0 < left <= IN_MEMORY_SECONDS:
                 await clock.sleep(left)
+            if left <= IN_MEMORY_SECONDS and due_at not in activation.pending.fired:
+                activation.pending.fired.add(due_at)
                 activation.journal.say("timer.fired", activation.address, due_at=due_at)
         finally:
             activation.end_op()

@@ -101,9 +101,14 @@ class Drive:
     def push_due(self) -> None:
         """Make ready what has come due."""
         now = self.clock.now()
-        for address, due in self._dues():
-            if due <= now:
-                if self.resting[address] == "waits":
-                    self.position.pending[address].fired.add(due)
-                    self.journal.say("timer.fired", address, due_at=due)
-                self.ready.append(address)
+        for address in dict.fromkeys(address for address, due in self._dues() if due <= now):
+            self.tell_fired(address)
+            self.ready.append(address)
+
+    def tell_fired(self, address: str) -> None:
+        """Tell of the sleeps of an activation that are over and that nobody has told of."""
+        pending = self.position.pending.get(address, NOTHING)
+        for due in sorted({*pending.timers.values()} - pending.fired):
+            if due <= self.clock.now():
+                pending.fired.add(due)
+                self.journal.say("timer.fired", address, due_at=due)

@@ -46,8 +46,7 @@ async def enter(drive: Drive) -> None:
             drive.resting[address] = "retry" if (pending.due_at or 0) > drive.clock.now() else "waits"
         else:
             drive.ready.append(address)
-            if clean and record.head.due_at in pending.timers.values():
-                drive.journal.say("timer.fired", address, due_at=record.head.due_at)
+            drive.tell_fired(address)
     if record.owner is not None or asked:
         await drive.journal.write("record", status=drive.journal.head.status if drive.leaving else RUNNING)
 

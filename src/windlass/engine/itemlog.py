@@ -78,6 +78,10 @@ class ItemLog:
         activation.signs = self.journal.seams.clock.monotonic()
         return item
 
+    def since(self, arrival: int) -> list[tuple[int, Event]]:
+        """Return what was told after an arrival number, with the numbers."""
+        return [(number, event) for number, event in self.recent if number > arrival]
+
     def tell(self, kind: str, activation: Activation, **data: Any) -> None:
         """Tell followers in this process something that is not kept."""
         at = self.journal.seams.clock.now()

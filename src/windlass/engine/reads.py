@@ -3,14 +3,14 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET, Struct, json
 
 from windlass.core import queries
 from windlass.core import records as r
 from windlass.core.blueprint import EVERY_STEP, Blueprint
 from windlass.core.codec import Codec
 from windlass.core.errors import RunUnknown, StoreCorrupt
-from windlass.core.events import Event, told
+from windlass.core.events import Event, from_item, told
 from windlass.core.position import Position, load
 from windlass.core.records import BODY
 from windlass.core.states import ENDED, PAUSED, WAITING, Status
@@ -170,8 +170,8 @@ async def events(
             log = recent() or log
             rows = await store.find(queries.Rows(run=run, after=after, limit=PAGE))
             batch = [event for row in rows for event in told(row) if event.seq > after]
-            if log is not None and until_settled is not None:
-                fresh = [(arrival, event) for arrival, event in tuple(log.recent) if arrival > seen]
+            if until_settled is not None:
+                fresh = await _items(store, run, seen) if log is None else log.since(seen)
                 seen = max([seen, *(arrival for arrival, _ in fresh)])
                 batch = sorted([*batch, *(event for _, event in fresh)], key=lambda event: event.at)  # stable
             for event in batch:
@@ -183,6 +183,12 @@ async def events(
             if until_settled is None or (record.head.seq <= after and until_settled(record)):
                 return
             await ear.changed()
+
+
+async def _items(store: Store, run: str, after: int) -> list[tuple[int, Event]]:
+    """Stream items that another process has let into the store, with their arrival numbers."""
+    items = await store.find(queries.Items(run=run, after=after))
+    return [(item.arrival, from_item(item, json.decode(item.value))) for item in items]
 
 
 async def result(store: Store, run: str, blueprint: Blueprint | None) -> Result:
