@@ -334,7 +334,7 @@ async def _pressure(steps: int, store: SlowStore, size: int) -> dict[str, float]
     async def add(n: int) -> dict[str, Any]:
         nonlocal behind
         behind = max(behind, n - store.kept)
-        return {"n": n + 1, "text": "x" * size}
+        return {"n": n + 1, "text": f"{n:09d}".ljust(size, "x")}  # a new value each time: equal ones are kept once
 
     def more(n: int) -> str:
         return END if n >= steps else "add"

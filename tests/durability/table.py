@@ -12,10 +12,11 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from tests.kill.forks import fork
+from tests.kill.forks import fork, lanes
 from tests.kill.world import World, enter, read, world
 from windlass import END, END_ONLY, EVERY_STEP, SAVEPOINTS, Checkpoints, Context, Graph, Runtime, append
 from windlass.core.errors import CheckpointUnknown
@@ -176,7 +177,9 @@ def main() -> int:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        found = {f"{s} {d}": cell(s, d, Path(name) / f"{s}-{d}") for s in STRATEGIES for d in DURABILITIES}
+        pairs = [(s, d) for s in STRATEGIES for d in DURABILITIES]
+        cells = lanes([partial(cell, s, d, Path(name) / f"{s}-{d}") for s, d in pairs])
+    found = {f"{s} {d}": one for (s, d), one in zip(pairs, cells, strict=True)}
     if given.json:
         sys.stdout.write(json.dumps(found) + "\n")
     else:

@@ -1,14 +1,16 @@
 """Processes by fork: a warm parent imports everything once, and each child begins with neither loop nor connection."""
 
+import json
 import os
 import random
 import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 POLL_SECONDS = 0.001
 
@@ -81,3 +83,22 @@ def fork(work: Callable[[Callable[[str], None]], None]) -> Child:
         traceback.print_exc()
         sys.stderr.flush()
     os._exit(code)
+
+
+def lanes(jobs: Sequence[Callable[[], object]], number: int = 3) -> list[Any]:
+    """Do jobs in a few processes at once, which mostly wait for the disk; return what each gave, as plain JSON."""
+
+    def lane(start: int) -> Callable[[Callable[[str], None]], None]:
+        def work(tell: Callable[[str], None]) -> None:
+            for job in jobs[start::number]:
+                tell(json.dumps(job()))
+
+        return work
+
+    children = [fork(lane(start)) for start in range(number)]
+    given: list[Any] = [None] * len(jobs)
+    for start, child in enumerate(children):
+        given[start::number] = map(json.loads, child.rest())
+        code = child.end()
+        assert code == 0, f"a lane ended {code}"
+    return given

@@ -13,9 +13,10 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from tests.kill.forks import Child, fork
+from tests.kill.forks import Child, fork, lanes
 from tests.kill.world import Kill, World, enter, read, world
 from windlass import Context, Pipeline, Runtime, task
 from windlass.core.errors import RunUnknown
@@ -155,7 +156,10 @@ def main() -> int:
     given = parser.parse_args()
     dice = random.Random(given.seed)
     with tempfile.TemporaryDirectory() as name:
-        found = [trial(Path(name) / str(number), dice) for number in range(given.trials)]
+        jobs = [
+            partial(trial, Path(name) / str(number), random.Random(dice.random())) for number in range(given.trials)
+        ]
+        found = lanes(jobs)
     shown: dict[str, object] = {"trials": len(found), "lanes": LANES, "killed": sum(killed for _, killed in found)}
     shown["wrong"] = [what for what, _ in found if what]
     sys.stdout.write((json.dumps(shown) if given.json else str(shown)) + "\n")

@@ -33,8 +33,8 @@ class Scene:
 
 async def think(number: int) -> int:
     """Cost something: a recorded call."""
-    world().note("call")
-    await asyncio.sleep(random.uniform(0, 0.001))
+    world().note("call", sync=False)
+    await asyncio.sleep(random.uniform(0, 0.0005))
     return number * 2
 
 
@@ -42,17 +42,17 @@ async def pay(number: int) -> int:
     """Happen: one line in the world."""
     world().note("begun")
     world().reach("world.begun")
-    await asyncio.sleep(random.uniform(0.001, 0.003))
+    await asyncio.sleep(random.uniform(0.002, 0.004))
     world().note("done", value=number * 10)
     world().reach("world.done")
-    await asyncio.sleep(random.uniform(0, 0.002))
+    await asyncio.sleep(random.uniform(0.001, 0.003))
     return number * 10
 
 
 async def work(number: int, ctx: Context) -> int:
     """Do one step."""
     ADDRESS.set(ctx.address)
-    world().note("body")
+    world().note("body", sync=False)
     thought: int = await ctx.call("think", think, number)
     paid: int = await ctx.effect("pay", pay, thought // 2)
     return paid

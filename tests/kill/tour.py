@@ -12,9 +12,10 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from tests.kill.forks import fork
+from tests.kill.forks import fork, lanes
 from tests.kill.judge import settle
 from tests.kill.world import ADDRESS, Kill, World, enter, read, world
 from windlass import Context, Edge, Output, Pipeline, Runtime, Stream, Yields, task
@@ -144,7 +145,8 @@ def main() -> int:
         assert code == 0, code
         reached: dict[str, int] = json.loads(said[0])
         kills = [Kill(label, number) for label, last in sorted(reached.items()) for number in numbers(last, given.each)]
-        found = {f"{k.label} {k.number}": trouble(folder / str(place), k) for place, k in enumerate(kills)}
+        troubles = lanes([partial(trouble, folder / str(place), kill) for place, kill in enumerate(kills)])
+        found = {f"{kill.label} {kill.number}": what for kill, what in zip(kills, troubles, strict=True)}
     wrong = {where: what for where, what in found.items() if what}
     shown = {"labels": sorted(reached), "trials": len(found), "wrong": wrong}
     sys.stdout.write((json.dumps(shown) if given.json else str(shown)) + "\n")

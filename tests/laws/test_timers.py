@@ -69,4 +69,3 @@ def test_each_sleep_fires_once(seed: int, size: int) -> None:
 )  # fmt: skip
 def test_each_sleep_fires_once_whoever_is_there(seed: int, size: int, absences: list[tuple[float, float]]) -> None:
     slept(seed, size, absences)
-

@@ -116,7 +116,8 @@ def told(row: Row) -> list[Event]:
 
 def from_item(item: Item, value: Any) -> Event:
     """Show a stream item as an event."""
-    return Event(run=item.run, type="item", at=item.at, address=item.address, data={"value": value})
+    data = {"value": value, "attempt": item.attempt, "ordinal": item.ordinal}
+    return Event(run=item.run, type="item", at=item.at, address=item.address, data=data)
 
 
 def _parts(row: Row, body: Body) -> Iterator[tuple[str, str, dict[str, Any]]]:

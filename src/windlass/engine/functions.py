@@ -30,7 +30,7 @@ def result_codec(codec: Codec, fn: Callable[..., Any], returns: Any) -> Codec:
         DefinitionError: the annotation names a type that clashes with one of the definition's.
     """
     declared = _returns(fn) if returns is None else returns
-    return codec if declared in (None, Any, type(None)) else _widened(codec, declared)
+    return codec if declared in (None, Any, type(None)) else widened(codec, declared)
 
 
 @lru_cache(maxsize=1024)
@@ -42,5 +42,6 @@ def _returns(fn: Callable[..., Any]) -> Any:
 
 
 @lru_cache(maxsize=1024)
-def _widened(codec: Codec, declared: Any) -> Codec:
+def widened(codec: Codec, declared: Any) -> Codec:
+    """Return a codec that knows, besides its own types, those that an annotation names."""
     return codec.widen(collect([declared]))

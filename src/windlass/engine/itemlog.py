@@ -19,6 +19,7 @@ from windlass.core.crashpoint import crashpoint
 from windlass.core.events import Event
 from windlass.core.position import parse
 from windlass.engine.activation import Activation
+from windlass.engine.functions import widened
 from windlass.engine.journal import Journal
 
 FLUSH_SECONDS, FLUSH_BYTES = 0.25, 64 * 1024  # progress waits so long for a commit to ride on, or until it is so much
@@ -94,7 +95,8 @@ class ItemLog:
         """Show a progress item at once; keep it for followers elsewhere with the next commit, or soon."""
         if activation.closed:
             return
-        encoded = activation.blueprint.codec.encode(value, f"{activation.address}.item")
+        kind: Any = type(value)  # need not be declared: nobody decodes progress
+        encoded = widened(activation.blueprint.codec, kind).encode(value, f"{activation.address}.item")
         item = self._item(activation, Raw(encoded.data), "progress")
         data = {"value": json.decode(encoded.data), "attempt": item.attempt, "ordinal": item.ordinal}
         event = Event(run=item.run, type="item", at=item.at, address=item.address, data=data)
