@@ -50,11 +50,12 @@ class LateClock(SystemClock):
 
 
 class Noted(SQLiteStore):
-    """Notes how each write that advances a run ended."""
+    """Notes how each write that advances a run ended, with its number in the order in which they began."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)
-        self.ended: list[tuple[str, str]] = []
+        self.begun = 0
+        self.ended: list[tuple[str, str, int]] = []
 
     async def commit(self, write: Any) -> None:
         await self._noted("commit", super().commit(write))
@@ -63,12 +64,13 @@ class Noted(SQLiteStore):
         await self._noted("append_items", super().append_items(run, epoch, items))
 
     async def _noted(self, verb: str, work: Any) -> None:
+        number, self.begun = self.begun, self.begun + 1
         try:
             await work
         except StaleLease as stale:
-            self.ended.append((verb, stale.code))
+            self.ended.append((verb, stale.code, number))
             raise
-        self.ended.append((verb, "written"))
+        self.ended.append((verb, "written", number))
 
 
 def owner(name: str, folder: Path, kill: Kill) -> Callable[[Say], None]:
@@ -93,7 +95,8 @@ def owner(name: str, folder: Path, kill: Kill) -> Callable[[Say], None]:
         def reach(label: str) -> None:
             real(label)
             if not before and (label, here.reached[label]) == (kill.label, kill.number):
-                before.append(len(store.ended))
+                # A write that began earlier may be in the file by now, and hear of it only after the stop.
+                before.append(store.begun - label.startswith(("commit.", "items.")))
 
         here.reach = reach  # type: ignore[method-assign]
         asyncio.run(main())
@@ -151,7 +154,7 @@ def trouble(name: str, folder: Path, kill: Kill) -> tuple[list[str], int]:
     if not last:
         return [*found, f"the first process ended {code}"], 0
     told = json.loads(last[0])
-    writes = told["writes"][told["before"][0] :]
+    writes = [(verb, how) for verb, how, number in told["writes"] if number >= told["before"][0]]
     accepted = [verb for verb, how in writes if how == "written"]
     found += [f"writes were accepted: {accepted}"] if accepted else []
     found += [] if len(writes) > len(accepted) else ["no write was refused"]
