@@ -368,6 +368,24 @@ async def plus_one(first: int) -> int:
     return first + 1
 
 
+async def test_who_follows_a_run_is_told_that_its_store_failed(tmp_path: Path) -> None:
+    @task
+    async def fill(n: int) -> int:
+        disk.error, disk.fails = apsw.FullError, "write"
+        return n
+
+    with failing_disk("followed") as disk:
+        store = SQLiteStore(f"sqlite:///{tmp_path}/w.db", vfs="followed")
+        await store.open()
+        async with Runtime(store) as runtime:
+            with refused(StoreUnavailable, "store.unavailable"):
+                async for event in runtime.execute(Pipeline("p", [fill]), 1, id="r"):
+                    assert event.type != "run.completed"
+            disk.fails = ""
+            assert (await runtime.get("r")).head.status == "running"
+        await store.close()
+
+
 # Runs
 
 

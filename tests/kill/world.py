@@ -60,7 +60,7 @@ class World:
     def note(self, kind: str, *, value: int = 0, key: str = "", address: str = "", sync: bool = True) -> None:
         """Append a line, on the disk when this returns; without `sync` it outlives the process, not the machine."""
         line = Line(time.monotonic_ns(), self.turn, kind, address or ADDRESS.get(), value, key)
-        os.write(self._file, json.dumps(asdict(line)).encode() + b"\n")
+        os.write(self._file, b"\n" + json.dumps(asdict(line)).encode() + b"\n")  # a torn line before it stays apart
         if sync:
             os.fsync(self._file)
 
@@ -90,7 +90,7 @@ def world() -> World:
 
 
 def read(path: Path) -> list[Line]:
-    """Read a ledger; a line that is torn is no line."""
+    """Read a ledger; a line that a kill has torn is no line: what it tells of had not happened yet."""
     if not path.exists():
         return []
-    return [Line(**json.loads(line)) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    return [Line(**json.loads(line)) for line in path.read_text().split("\n") if line.endswith("}")]

@@ -56,8 +56,14 @@ def test_timers_timeouts_and_sleeps_pass_at_once_and_in_order() -> None:
 
 
 def test_a_deadlock_and_an_endless_run_are_told() -> None:
+    closed: list[str] = []
+
     async def forever() -> None:
-        await asyncio.get_running_loop().create_future()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await asyncio.sleep(5)
+            closed.append("in the end")
 
     async def spin() -> None:
         while True:  # noqa: ASYNC110 -- that it has no end is the point
@@ -69,6 +75,7 @@ def test_a_deadlock_and_an_endless_run_are_told() -> None:
 
     with pytest.raises(Stuck, match="nothing is due"):
         SimulatedLoop().run(forever())
+    assert closed == ["in the end"]
     with pytest.raises(Stuck, match="no end after 1,000 turns"):
         SimulatedLoop(most_turns=1_000).run(spin())
     polled = SimulatedLoop()

@@ -12,6 +12,7 @@ it:
 import asyncio
 from asyncio import events
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from contextvars import Context
 from heapq import heappop, heappush
 from itertools import count
@@ -26,6 +27,7 @@ from windlass.testing.clock import ManualClock
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 Parent: Any = asyncio.AbstractEventLoop  # Any, because a simulation leaves out sockets, processes and signals
+LAST_TURNS = 10_000  # for a simulation that is given up to close what it has open
 MOST_POLLS = 100  # in a row with nothing else in between: then nothing will ever happen
 
 
@@ -68,14 +70,24 @@ class SimulatedLoop(Parent):  # type: ignore[misc]  # see Parent
         events._set_running_loop(self)
         try:
             task: asyncio.Task[T] = self.create_task(main)
-            while not task.done():
-                if not self._ready:
-                    self._jump()
-                self._turn()
+            try:
+                self._go(task)
+            except Stuck:
+                task.cancel()  # so that it closes what it has open
+                self.most_turns = self.turns + LAST_TURNS
+                with suppress(Stuck):
+                    self._go(task)
+                raise
             return task.result()
         finally:
             events._set_running_loop(around)
             self._is_closed = True
+
+    def _go(self, task: "asyncio.Task[Any]") -> None:
+        while not task.done():
+            if not self._ready:
+                self._jump()
+            self._turn()
 
     def _turn(self) -> None:
         if self.turns >= self.most_turns:
