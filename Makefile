@@ -5,13 +5,13 @@ ARGS :=
 HERE := $(shell pwd | cksum | cut -d ' ' -f 1)
 VENV := .venv/made-$(HERE)
 READY := .venv/ready-$(HERE)
-TYPED := src tests $(sort $(dir $(wildcard examples/*.py scripts/*.py benchmarks/*.py)))
+TYPED := src tests $(sort $(dir $(wildcard examples/*.py scripts/*.py benchmarks/*.py trials/*.py)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types bench docs clean
+.PHONY: help setup demo test prove prove-long mutants lint format types bench docs clean
 
 help: ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' Makefile
 
 setup: $(READY) ## a .venv with everything in it; the other targets make it when it is missing or old
 
@@ -28,6 +28,15 @@ demo: $(READY) ## a real job that is killed and goes on; SRC=dir reviews another
 
 test: $(READY) ## the tests
 	$(PY) -m pytest $(ARGS)
+
+prove: $(READY) ## try to lose, double or corrupt something: kills, power cuts, simulations (4 minutes)
+	$(PY) -m trials prove $(ARGS)
+
+prove-long: $(READY) ## the same for an hour; ARGS=--page writes docs/reliability.md anew
+	$(PY) -m trials prove --long $(ARGS)
+
+mutants: $(READY) ## break the product in every known way: each must be noticed
+	$(PY) -m trials mutants $(ARGS)
 
 lint: $(READY) ## style and mistakes: ruff, and that the code is formatted
 	$(PY) -m ruff check $(ARGS) .

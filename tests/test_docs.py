@@ -101,7 +101,9 @@ def specimen_rows() -> Iterator[Row]:
         ops.EffectCompleted("a#1", "effect", "k", Raw(b"1")),
         ops.EffectCompleted("a#1", "effect", "k", Raw(b"1"), "adopted"),
         ops.EffectInDoubt("a#1", "effect", "k", "asked"),
+        ops.UndoIntended("a#1", "effect", "k", "undo", "u"),
         ops.EffectUndone("a#1", "effect", "k"),
+        ops.EffectLeft("a#1", "effect", "k", "none"),
         ops.TimerSet("a#1", "k", 1.0),
         ops.QuestionAsked("a#1", "k", "q", "well?", Raw(b"{}")),
         ops.QuestionAnswered("a#1", "k", "q", Raw(b"1")),
@@ -113,6 +115,7 @@ def specimen_rows() -> Iterator[Row]:
     finished = (Finished("a#1", {"a": Raw(b"1")}), Finished("b#1", skipped=True))
     yield row_of("step", Body(0.0, finished=finished, digest="d"))
     yield row_of("writes", Body(0.0, finished=finished))
+    yield Row("r", 1, 1, 0, 1, "pruned", 0.0, b"{}", "")
 
 
 def test_every_event_is_described_with_its_data() -> None:
@@ -134,7 +137,7 @@ def test_a_row_tells_as_many_events_as_it_counts() -> None:
     for row in specimen_rows():
         events = told(row)
         assert [event.seq for event in events] == list(range(row.first, row.last + 1))
-        assert count(row.kind, BODY.decode(row.body)) == len(events)
+        assert row.kind == "pruned" or count(row.kind, BODY.decode(row.body)) == len(events)
 
 
 # Errors

@@ -1,7 +1,6 @@
 """What a trial is and what it comes to: the one form in which every trial of this folder is written."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from msgspec import Struct, field

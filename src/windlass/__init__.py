@@ -21,6 +21,7 @@ from windlass.core.words import (
     Result,
     Send,
     Stream,
+    Undo,
     Update,
     ValidationResult,
     Yields,
@@ -37,6 +38,7 @@ __all__ = [
     "END", "END_ONLY", "EVERY_STEP", "SAVEPOINTS", "AgentSpec", "AttemptTimeout", "Blueprint", "Checkpoints", "Context",
     "DefinitionError", "Edge", "EffectNotDone", "Event", "Failed", "Graph", "Happened", "Initial",
     "Output", "Pipeline", "Recover", "RecoveryAction", "Result", "Retry", "RunFailed", "Runtime", "Send", "Status",
-    "Stream", "SyncContext", "Task", "TaskError", "Update", "ValidationFailed", "ValidationResult", "WindlassError",
-    "Yields", "add", "append", "ephemeral", "maximum", "merge", "overwrite", "reducer", "task", "unique_by",
+    "Stream", "SyncContext", "Task", "TaskError", "Undo", "Update", "ValidationFailed", "ValidationResult",
+    "WindlassError", "Yields", "add", "append", "ephemeral", "maximum", "merge", "overwrite", "reducer", "task",
+    "unique_by",
 ]  # fmt: skip

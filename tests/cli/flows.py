@@ -141,6 +141,22 @@ async def publish(choose: str, ctx: Context) -> int:
 publishing = Pipeline("publishing", tasks=[choose, publish])
 
 
+async def lose(n: int) -> int:
+    if Path("lost").exists():  # noqa: ASYNC240 -- a mark for the second time
+        return n + 1
+    Path("lost").touch()  # noqa: ASYNC240
+    raise ConnectionError("the answer was lost")
+
+
+@task(retry=Retry(on=ConnectionError, max_attempts=2, initial=0))
+async def lost(n: int, ctx: Context) -> int:
+    given: int = await ctx.effect("lose", lose, n)
+    return given
+
+
+losing = Pipeline("losing", tasks=[lost])
+
+
 async def until(name: str) -> None:
     while not Path(name).exists():  # noqa: ASYNC110, ASYNC240 -- what the test makes in another process
         await asyncio.sleep(0.005)

@@ -16,16 +16,15 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
-from tests.kill.forks import fork, lanes
-from tests.kill.world import World, enter, read, world
 from windlass import END, END_ONLY, EVERY_STEP, SAVEPOINTS, Checkpoints, Context, Graph, Runtime, append
 from windlass.core.errors import CheckpointUnknown
 from windlass.stores.sqlite import SQLiteStore
+from windlass.testing.crash_forks import Say, fork, lanes
+from windlass.testing.crash_world import World, enter, read, world
 
 STRATEGIES = {"every": EVERY_STEP, "nodes": Checkpoints.after("mark"), "savepoints": SAVEPOINTS, "end": END_ONLY}
 DURABILITIES = ("sync", "async", "exit")
 EFFECT, KILLED, LAST = 50, 150, 160
-Say = Callable[[str], None]
 
 
 class State(TypedDict):
@@ -56,7 +55,7 @@ def loop(strategy: str) -> Graph:
 
     @graph.node(writes=["n"])
     async def step(n: int, ctx: Context) -> dict[str, int]:
-        world().note("body", value=n, sync=False)
+        world().note("body", value=n)
         world().reach(f"body {n}")
         if n == EFFECT:
             await ctx.effect("pay", pay, n)

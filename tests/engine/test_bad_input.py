@@ -12,7 +12,6 @@ from typing import Annotated, Any, TypedDict
 import apsw
 import pytest
 
-from tests.stores.disks import failing_disk
 from windlass import Context, DefinitionError, Edge, Graph, Pipeline, RunFailed, Runtime, Send, Update, task
 from windlass.core.errors import (
     CheckpointUnknown,
@@ -32,6 +31,7 @@ from windlass.core.errors import (
     WindlassError,
 )
 from windlass.stores.sqlite import SQLiteStore
+from windlass.testing.disk import FailingDisk
 
 
 @contextmanager
@@ -346,7 +346,7 @@ async def test_a_disk_that_fails_leaves_the_run_at_its_last_row(tmp_path: Path, 
         return first + 1
 
     pipeline = Pipeline("p", [first, second])
-    with failing_disk(f"full-{error.__name__}") as disk:
+    with FailingDisk(f"full-{error.__name__}") as disk:
         store = SQLiteStore(f"sqlite:///{tmp_path}/w.db", vfs=f"full-{error.__name__}")
         await store.open()
         async with Runtime(store) as runtime:
@@ -374,7 +374,7 @@ async def test_who_follows_a_run_is_told_that_its_store_failed(tmp_path: Path) -
         disk.error, disk.fails = apsw.FullError, "write"
         return n
 
-    with failing_disk("followed") as disk:
+    with FailingDisk("followed") as disk:
         store = SQLiteStore(f"sqlite:///{tmp_path}/w.db", vfs="followed")
         await store.open()
         async with Runtime(store) as runtime:

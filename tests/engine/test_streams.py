@@ -1,10 +1,14 @@
 """Stream edges: early start, arrival order, provisional items, restarts."""
 
 import asyncio
+from random import Random
+from typing import Any
 
 import pytest
 
+from tests.laws.stores import Slow
 from windlass import Context, Edge, Output, Pipeline, Retry, Runtime, Stream, Yields, task
+from windlass.testing.simloop import SimulatedLoop, simulated_seams
 
 
 @task
@@ -146,3 +150,33 @@ async def test_items_reach_a_follower_in_another_runtime(url: str) -> None:
         seen = [event async for event in reader.events(run, follow=True)]
     assert [event.data["value"] for event in seen if event.type == "item"][:2] == [0, 1]
     assert seen[-1].type == "run.completed"
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_consumer_waits_for_the_last_output_while_its_commit_is_on_its_way(seed: int) -> None:
+    dice = Random(seed)
+    loop = SimulatedLoop(dice.randrange)
+
+    @task
+    async def names(n: int) -> list[int]:
+        return list(range(n))
+
+    @task
+    async def read(names: int) -> int:
+        await asyncio.sleep(dice.random())
+        return names
+
+    @task
+    async def collect(read: Stream[int]) -> list[int]:
+        return [number async for number in read]
+
+    edges = [Edge("names", "read", each=True), Edge("read", "collect", stream=True)]
+    pipeline = Pipeline("collects", tasks=[names, read, collect], edges=edges)
+
+    async def main() -> Any:
+        store = Slow(dice)
+        await store.open()
+        async with Runtime(store, seams=simulated_seams(loop)) as runtime:
+            return (await runtime.run(pipeline, 5)).output
+
+    assert sorted(loop.run(main())) == [0, 1, 2, 3, 4]

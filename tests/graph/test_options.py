@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from windlass.core.errors import TaskError
-from windlass.core.words import Recover, RecoveryAction
+from windlass.core.words import Recover, RecoveryAction, Undo
 from windlass.graph.options import policies
 from windlass.policies.retry import Retry
 
@@ -39,7 +39,7 @@ def test_durations_are_seconds_and_undos_have_names() -> None:
         "timeout": 120.0,
         "idle_timeout": 3.0,
         "retry": retry,
-        "undo": {"delete_branch": delete_branch},
+        "undo": {"delete_branch": Undo(delete_branch)},
         "validate": None,
         "recover": recover,
     }
@@ -53,6 +53,7 @@ def test_a_policy_that_cannot_be_is_refused(refused: Refused) -> None:
         ({"retry": 3}, "policy.retry", "retry is 3"),
         ({"undo": [delete_branch, delete_branch]}, "policy.undo", "delete_branch"),
         ({"undo": [lambda: None]}, "definition.unnamed", "an undo"),
+        ({"undo": [Undo(delete_branch, on_doubt="maybe")]}, "policy.undo", "on_doubt='maybe'"),  # type: ignore[arg-type]
         ({"recover": too_late}, "definition.async_hook", "recover is async"),
     ]
     for declared, code, words in wrong:

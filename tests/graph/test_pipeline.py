@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from windlass.core.blueprint import END_ONLY, INPUT, Blueprint, Checkpoints, Param, differences
-from windlass.core.words import Failed, Output, Stream, Yields
+from windlass.core.words import Failed, Output, Stream, Undo, Yields
 from windlass.engine.context import Context, SyncContext
 from windlass.graph.pipeline import Edge, Pipeline
 from windlass.graph.task import AgentSpec, FunctionTask, Task, task
@@ -126,7 +126,7 @@ def test_a_node_is_all_that_the_engine_needs() -> None:
     assert (following.mode, following.returns, dict(following.undo)) == (
         "yields",
         Patch,
-        {"delete_branch": delete_branch},
+        {"delete_branch": Undo(delete_branch)},
     )
     assert (following.needs, following.feeds) == (("analyze",), ())
     assert compiled(analyze, refactor, report).nodes["report"].mode == "sync"

@@ -125,6 +125,7 @@ class Taken(Between):
                 self.world.leases = {name: (owner, 0.0) for name, (owner, _) in self.world.leases.items()}
                 await self.inner.claim("r", an_owner("another"))
                 self.before = self.contents()
+        posting = self.contents() if self.before else ""
         try:
             outcome = await super().write(verb, *arguments)
         except StaleLease:
@@ -132,6 +133,9 @@ class Taken(Between):
             raise
         if self.before and verb in FENCED:
             self.accepted.append(verb)
+        if self.before and verb == "post":  # an answer is anybody's to give
+            assert posting == self.before, "something changed before an answer"
+            self.before = self.contents()
         return outcome
 
 

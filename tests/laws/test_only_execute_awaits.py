@@ -30,6 +30,7 @@ from windlass import (
 )
 
 ENGINE = Path(windlass.__file__).parent / "engine"
+ASKING = {"run_function", "run_within"}
 USERS = {"fn", "validate", "recover", "choose", "reduce", "undo", "on_doubt"}  # what definitions and calls bring
 
 
@@ -52,15 +53,12 @@ def test_the_source_awaits_user_code_in_two_places_only() -> None:
         for call in users_calls(tree):
             (awaited if id(call) in waits else called).add(path.stem)
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "run_function":
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ASKING:
                 asked.add(path.stem)
     assert awaited == {"execute", "functions"}
     assert called <= {"execute", "functions", "plan", "reconcile", "initiate", "failures"}  # sync, or an async iterator
-    assert asked == {
-        "context",
-        "effects",
-        "tree",
-    }  # calls, effects, undos: user code that tasks or a rollback asked for
+    # Calls, effects and their verify functions, undos: user code that tasks or a rollback asked for.
+    assert asked == {"context", "effects", "doubts", "undo", "functions"}
 
 
 SEEN: dict[str, set[str]] = {}

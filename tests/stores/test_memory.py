@@ -10,7 +10,7 @@ from windlass.core.queries import Runs
 from windlass.stores.base import Store, open_store
 from windlass.stores.memory import MemoryStore
 from windlass.testing.conformance import StoreConformance
-from windlass.testing.conformance_writes import begun
+from windlass.testing.conformance_place import begun
 
 
 class TestMemory(StoreConformance):

@@ -1,6 +1,7 @@
 """The memory store is the specification: any series of calls has the same results on SQLite."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from hypothesis import given, settings
@@ -22,6 +23,7 @@ from windlass.core.states import CREATED, Status
 from windlass.stores.base import Store
 from windlass.stores.memory import MemoryStore
 from windlass.stores.sqlite import SQLiteStore
+from windlass.testing.mirror import MirrorStore
 from windlass.testing.specimens import (
     NOON,
     HandClock,
@@ -34,7 +36,6 @@ from windlass.testing.specimens import (
     an_effect,
     an_item,
     an_owner,
-    as_json,
 )
 
 RUN = st.sampled_from(["run-1", "run-2"])
@@ -115,49 +116,40 @@ QUERIES: tuple[Query[Any], ...] = (
 )  # fmt: skip
 
 
-async def told(store: Store, clock: HandClock, call: tuple[Any, ...]) -> str:
-    """Do a call, and say how it went and all that can be asked afterwards."""
+async def told(store: Store, clock: HandClock, call: tuple[Any, ...]) -> None:
+    """Do a call; the mirror compares how it went."""
     verb, *arguments = call
     if verb == "wait":
         clock.time += arguments[0]
-        return ""
+        return
     if verb == "create":
         run, owner = arguments
         arguments = [a_record(run), a_write(run, epoch=0, status=CREATED), owner]
     if verb == "commit":
         arguments = [await written(store, arguments[0])]
-    try:
-        went = as_json(await getattr(store, verb)(*arguments)).decode()
-    except WindlassError as error:
-        went = type(error).__name__
-    return went
+    with suppress(WindlassError):
+        await getattr(store, verb)(*arguments)
 
 
-async def state(store: Store) -> list[str]:
+async def state(store: Store) -> None:
     """Ask everything."""
-    found = [as_json(await store.find(query)).decode() for query in QUERIES]
+    for query in QUERIES:
+        await store.find(query)
     for run in ("run-1", "run-2"):
-        try:
-            found.append(as_json(await store.load(run)).decode())
-        except WindlassError as error:
-            found.append(type(error).__name__)
-    return found
+        with suppress(WindlassError):
+            await store.load(run)
 
 
 @settings(max_examples=60)
 @given(st.lists(CALL, min_size=5, max_size=40))
 def test_two_stores_cannot_be_told_apart(calls: list[tuple[Any, ...]]) -> None:
     async def play() -> None:
-        clocks = HandClock(), HandClock()
-        stores: tuple[Store, Store] = MemoryStore(clock=clocks[0]), SQLiteStore("sqlite:///:memory:", clock=clocks[1])
-        for store in stores:
-            await store.open()
+        clock = HandClock()
+        store = MirrorStore(MemoryStore(clock=clock), SQLiteStore("sqlite:///:memory:", clock=clock))
+        await store.open()
         for call in calls:
-            one, two = [await told(store, clock, call) for store, clock in zip(stores, clocks, strict=True)]
-            assert one == two, call
-        one_state, two_state = [await state(store) for store in stores]
-        assert one_state == two_state
-        for store in stores:
-            await store.close()
+            await told(store, clock, call)
+        await state(store)
+        await store.close()
 
     asyncio.run(play())

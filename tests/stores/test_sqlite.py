@@ -18,7 +18,7 @@ from windlass.core.states import CREATED
 from windlass.stores.base import LEASE_SECONDS, Store
 from windlass.stores.sqlite import SQLiteStore
 from windlass.testing.conformance import StoreConformance
-from windlass.testing.conformance_writes import ME, begun, rows_of
+from windlass.testing.conformance_place import ME, begun, rows_of
 from windlass.testing.specimens import HandClock, a_command, a_record, a_write, an_owner
 
 

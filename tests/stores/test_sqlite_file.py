@@ -8,14 +8,14 @@ from pathlib import Path
 import apsw
 import pytest
 
-from tests.stores.disks import FailingDisk, failing_disk
 from windlass.core.errors import StoreCorrupt, StoreError, StoreUnavailable, StoreUnknown, StoreVersion
 from windlass.core.queries import Runs
 from windlass.stores import queries as queries_module
 from windlass.stores import sqlite_file
 from windlass.stores.sqlite import SQLiteStore
 from windlass.stores.sqlite_file import latest, refusal
-from windlass.testing.conformance_writes import ME, begun, rows_of
+from windlass.testing.conformance_place import ME, begun, rows_of
+from windlass.testing.disk import FailingDisk, What
 from windlass.testing.specimens import a_record, a_row, a_write
 
 
@@ -26,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def disk() -> Iterator[FailingDisk]:
-    with failing_disk("failing") as disk:
+    with FailingDisk("failing") as disk:
         yield disk
 
 
@@ -52,6 +52,23 @@ async def test_an_empty_file_is_migrated_forward(path: Path) -> None:
     await again.open()
     assert await rows_of(again) == [(1, 1)]
     await again.close()
+
+
+async def test_a_file_whose_making_was_interrupted_is_made_to_its_end(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = queries_module.migrations("sqlite")[:1]
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(sqlite_file, "migrations", lambda _: first)
+        path.touch()
+        link = sqlite_file.connect(str(path))
+        sqlite_file.migrate(link, "x")
+        link.close()
+    store = at(path)
+    await store.open()
+    await begun(store)
+    assert await rows_of(store) == [(1, 1)]
+    await store.close()
 
 
 async def test_two_stores_may_make_one_file_at_once(path: Path) -> None:
@@ -174,7 +191,7 @@ async def test_a_file_that_cannot_be_written_is_unavailable(path: Path, disk: Fa
 @pytest.mark.parametrize("operation", ["write", "sync"])
 @pytest.mark.parametrize("error", [apsw.FullError, apsw.IOError, apsw.ReadOnlyError])
 async def test_a_failing_disk_takes_nothing_and_may_recover(
-    path: Path, disk: FailingDisk, operation: str, error: type[apsw.Error]
+    path: Path, disk: FailingDisk, operation: What, error: type[apsw.Error]
 ) -> None:
     store = at(path, "failing")
     await store.open()

@@ -37,7 +37,7 @@ async def test_the_file_and_its_folder_are_private(monkeypatch: pytest.MonkeyPat
     assert (folder / ".gitignore").read_text() == "*\n"
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.name: path.stat().st_mode & 0o777 for path in folder.glob("*.db*")} == dict.fromkeys(
-        ("windlass.db", "windlass.db-wal", "windlass.db-shm"), 0o600
+        ("windlass.db", "windlass.db-wal", "windlass.db-shm", "windlass.db.anchor"), 0o600
     )
     await store.close()
 
@@ -47,7 +47,7 @@ async def test_a_folder_that_was_there_is_left_alone(tmp_path: Path) -> None:
     store = open_store(f"sqlite:///{tmp_path}/.windlass/windlass.db")
     await store.open()
     await store.close()
-    assert [path.name for path in (tmp_path / ".windlass").iterdir()] == ["windlass.db"]
+    assert sorted(path.name for path in (tmp_path / ".windlass").iterdir()) == ["windlass.db", "windlass.db.anchor"]
 
 
 @pytest.mark.parametrize("path", ["missing/runs.db", "file/runs.db"])

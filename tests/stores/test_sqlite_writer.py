@@ -14,7 +14,9 @@ from windlass.core.errors import StaleLease, StoreError, StoreUnavailable
 from windlass.stores import sqlite_file, sqlite_writer
 from windlass.stores.sqlite import SQLiteStore
 from windlass.stores.sqlite_file import Link
-from windlass.testing.conformance_writes import ME, begun, rows_of
+from windlass.stores.sqlite_start import keep_log
+from windlass.testing.conformance_place import ME, begun, rows_of
+from windlass.testing.disk import Call, Disk, beside_sqlite
 from windlass.testing.specimens import a_command, a_record, a_write, an_item, an_owner
 
 
@@ -334,3 +336,94 @@ async def test_a_log_that_cannot_be_lengthened_is_no_error(tmp_path: Path, monke
     await store.commit(a_write(after=1))
     assert Path(f"{store.path}-wal").stat().st_size < sqlite_file.WAL_BYTES
     await store.close()
+
+
+class LosesAnAnswer(Disk):
+    """Does one call or not, and says that it failed."""
+
+    def __init__(self, what: str, *, applied: bool) -> None:
+        super().__init__("doubtful")
+        self.what, self.applied = what, applied
+        self.is_armed = self.was_asked = False
+
+    def meet(self, call: Call, do: Callable[..., object]) -> None:
+        if not (self.is_armed and call.what == self.what and call.name.endswith("-wal")):
+            do()
+            return
+        self.is_armed, self.was_asked = False, True
+        if self.applied:
+            do()
+        raise apsw.IOError("no answer")
+
+
+@pytest.mark.parametrize("what", ["write", "sync"])
+@pytest.mark.parametrize("applied", [True, False])
+async def test_an_answer_that_the_disk_lost_is_found_out(tmp_path: Path, what: str, applied: bool) -> None:
+    with LosesAnAnswer(what, applied=applied) as disk:
+        store = SQLiteStore(f"sqlite:///{tmp_path}/runs.db", vfs="doubtful")
+        await store.open()
+        await begun(store)
+        disk.is_armed = True
+        try:
+            await store.commit(a_write(after=1))
+            told = 2
+        except StoreUnavailable:
+            told = 1
+        assert disk.was_asked
+        assert len(await rows_of(store)) == told
+        await store.commit(a_write(after=told))
+        await store.close()
+    again = SQLiteStore(store.url)
+    await again.open()
+    assert len(await rows_of(again)) == told + 1
+    await again.close()
+
+
+class Syncless(Disk):
+    """Writes down what is done to the log, and fails its syncs while it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__("syncless")
+        self.fails = False
+        self.log: list[Call] = []
+
+    def meet(self, call: Call, do: Callable[..., object]) -> None:
+        if call.name.endswith("-wal"):
+            self.log.append(call)
+            if self.fails and call.what == "sync":
+                raise apsw.IOError("the disk fails to sync")
+        do()
+
+
+async def test_after_a_failed_sync_the_log_is_written_again_before_anything_is_added(tmp_path: Path) -> None:
+    with Syncless() as disk, beside_sqlite(disk):
+        store = SQLiteStore(f"sqlite:///{tmp_path}/runs.db", vfs="syncless", slow=60.0)
+        await store.open()
+        await begun(store)
+        disk.fails = True
+        for _ in range(2):
+            with pytest.raises(StoreUnavailable):
+                await store.commit(a_write(after=1))
+        disk.fails, disk.log = False, []
+        await store.commit(a_write(after=1))
+        again = [call.what for call in disk.log].index("sync")
+        assert [call.place for call in disk.log[:again] if call.what == "write"] == [0]
+        assert any(call.what == "write" and call.place > 0 for call in disk.log[again:])
+        await store.close()
+
+
+async def test_after_a_process_died_the_log_is_written_again_before_anything_is_added(tmp_path: Path) -> None:
+    with Syncless() as disk, beside_sqlite(disk):
+        killed = SQLiteStore(f"sqlite:///{tmp_path}/runs.db", vfs="syncless", slow=60.0)
+        await killed.open()
+        await begun(killed)
+        keep_log(killed._main())
+        killed._main().close()
+        killed._anchor._let_go()
+        disk.log.clear()
+        store = SQLiteStore(killed.url, vfs="syncless", slow=60.0)
+        await store.open()
+        writes = [call for call in disk.log if call.what in ("write", "sync")]
+        assert [(call.what, call.place) for call in writes[:2]] == [("write", 0), ("sync", 0)]
+        assert await rows_of(store) == [(1, 1)]
+        await store.close()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import median
-from typing import Literal
+from typing import Any, Literal
 
 from msgspec import Struct, structs
 
@@ -126,6 +126,7 @@ async def _store(url: str) -> list[Finding]:
     store = None
     try:
         store = open_store(url)
+        noted = await store.maintain("facts") if url.startswith("sqlite:") else {}
         await store.open()
         found = await store.find(Runs(statuses=tuple(UNFINISHED), limit=1000))
         due = await store.find(Runs(claimable=True, due_before=time.time() - LATE_SECONDS, limit=1000))
@@ -136,7 +137,29 @@ async def _store(url: str) -> list[Finding]:
             await store.close()
     counts = Counter(record.head.status.value for record in found)
     said = ", ".join(f"{number} {status}" for status, number in sorted(counts.items())) or "no unfinished runs"
-    return [Finding("store", "ok", f"{url}: {said}"), *_leases(found), *_late(due)]
+    return [Finding("store", "ok", f"{url}: {said}"), *_order(found, noted), *_leases(found), *_late(due)]
+
+
+def _order(records: list[RunRecord], noted: dict[str, Any]) -> Iterator[Finding]:
+    """Say what is damaged, and how the store was left the last time that nobody closed it."""
+    apart = [record for record in records if record.quarantined]
+    if apart:
+        some = "; ".join(f"{record.id}: {record.quarantined}" for record in apart[:3])
+        yield Finding(
+            "quarantine", "bad", f"{len(apart)} damaged runs are quarantined, see `windlass store check`: {some}"
+        )
+    if "anchor" in noted:
+        verdict: Literal["ok", "warn"] = "ok" if noted["anchor"] == "whole" else "warn"
+        said = f"{noted['anchor']}: what is in the file is taken as it is" if verdict == "warn" else "whole"
+        yield Finding("anchor", verdict, said)
+    if noted.get("checksums") is False:
+        yield Finding("checksums", "warn", "the pages of this file have none; `windlass store migrate` adds them")
+    if noted.get("unclean"):
+        stop = noted["unclean"]
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(stop["at"]))
+        said = f"the store was left unclosed before {when}; then {stop['runs']} runs were looked at"
+        problems = stop["problems"]
+        yield Finding("last stop", "bad" if problems else "ok", "; ".join([said, *problems[:3]]))
 
 
 def _leases(records: list[RunRecord]) -> Iterator[Finding]:

@@ -37,7 +37,7 @@ def list_questions(*, run: str = "", common: Common = COMMON) -> int:
     for question in found:
         out.give({
             "id": question.id, "run": question.run, "address": question.address, "prompt": question.prompt,
-            "schema": question.schema, "asked_at": iso(question.asked_at),
+            "schema": question.schema, "about": question.about, "asked_at": iso(question.asked_at),
         })  # fmt: skip
     rows = [
         (q.id, q.run, q.address, duration(time.time() - q.asked_at), cut(q.prompt, 60), cut(spell(q.schema), 40))

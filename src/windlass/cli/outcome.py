@@ -59,7 +59,10 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
     def as_object(self) -> dict[str, Any]:
         """Spell it out for programs."""
-        asked = [{"id": q.id, "address": q.address, "prompt": q.prompt, "schema": q.schema} for q in self.questions]
+        asked = [
+            {"id": q.id, "address": q.address, "prompt": q.prompt, "schema": q.schema, "about": q.about}
+            for q in self.questions
+        ]
         return {
             "type": "result", "run": self.record.id, "status": self.status.value, "output": self.output,
             "questions": asked, "due_at": self.record.head.due_at, "posted": self.posted,

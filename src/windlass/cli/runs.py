@@ -59,7 +59,8 @@ def list_runs(
             return 0
         rows = [
             (
-                record.id, record.definition, record.head.status.value, str(record.head.n), when(record),
+                record.id, record.definition, "quarantined" if record.quarantined else record.head.status.value,
+                str(record.head.n), when(record),
                 duration(time.time() - record.created_at), " ".join(f"{k}={v}" for k, v in record.tags.items()),
             )
             for record in found
@@ -80,6 +81,7 @@ def as_row(record: RunRecord) -> dict[str, Any]:
         "tags": record.tags, "source": record.source, "created_at": iso(record.created_at),
         "updated_at": iso(record.updated_at),
         "parent": None if record.parent is None else msgspec.to_builtins(record.parent),
+        "quarantined": record.quarantined or None,
     }  # fmt: skip
 
 

@@ -154,7 +154,7 @@ def rollback(run: str, to: str, definition: str = "", /, *, common: Common = COM
                 ) from unknown
             for row in await runtime.store.find(Rows(run=run, newest_first=True, limit=1)):
                 for event in told(row):
-                    for word in ("undone", "standing") if event.type == "run.rolled_back" else ():
+                    for word in ("undone", "standing", "in_doubt") if event.type == "run.rolled_back" else ():
                         for effect in event.data.get(word) or ():
                             out.say(f"{word}: {effect}")
             tell_outcome(out, common, await look_up(runtime, run))

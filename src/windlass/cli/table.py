@@ -40,10 +40,12 @@ COMMANDS: Final = (
     Command("inbox list", "windlass.cli.inbox:list_questions", "List open questions."),
     Command("inbox answer", "windlass.cli.inbox:answer", "Answer a question."),
     Command("effects list", "windlass.cli.effects:list_effects", "List what a run did outside."),
+    Command("effects show", "windlass.cli.effects:show", "Show all that is known of a run's effects, or of one."),
     Command("graph show", "windlass.cli.graph:show", "Draw a definition."),
     Command("store migrate", "windlass.cli.store:migrate", "Bring a store's schema forward."),
     Command("store check", "windlass.cli.store:check", "Compare everything in a store with its digests."),
     Command("store backup", "windlass.cli.store:backup", "Copy a store to a file, while runs go on."),
+    Command("store prune", "windlass.cli.store:prune", "Drop old runs, or old history, and give the space back."),
 )
 
 GROUPS: Final = {

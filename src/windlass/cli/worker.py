@@ -10,10 +10,12 @@ from windlass.cli.loader import load
 from windlass.cli.opening import opened
 from windlass.cli.options import COMMON, Common
 from windlass.cli.output import Out, clock_time, iso, plain, short
+from windlass.cli.store import seconds
 from windlass.cli.telling import details
 from windlass.core.errors import InputError, StoreError, WindlassError
 from windlass.core.events import Event
 from windlass.engine.runtime import Runtime
+from windlass.worker.pruner import Pruner
 from windlass.worker.worker import Worker
 
 ROUND_SECONDS = 0.25
@@ -25,8 +27,10 @@ LEVELS = {
     "run.failed": "error", "activation.failed": "error", "run.refused": "error", "store.failed": "error",
     "attempt.failed": "warning", "attempt.abandoned": "warning", "effect.in_doubt": "warning",
     "effect.diverged": "warning", "lease.taken_over": "warning", "activation.stalled": "warning",
+    "activation.blocking": "warning",
     "policy.clamped": "warning", "definition.code_changed": "warning", "run.interrupted": "warning",
 }  # fmt: skip
+TROUBLE = ("activation.stalled", "activation.blocking")  # items that are logged, too
 
 
 class Log:
@@ -71,7 +75,8 @@ class Log:
 
 def worker(
     definition: str, /, *more: str,
-    concurrency: int = 100, grace: float = 10.0, verbose: bool = False, common: Common = COMMON,
+    concurrency: int = 100, grace: float = 10.0, retain: str | None = None, verbose: bool = False,
+    common: Common = COMMON,
 ) -> int:  # fmt: skip
     """Drive the runs of some definitions that have work: started elsewhere, due, answered, or without their owner.
 
@@ -83,8 +88,10 @@ def worker(
         more: the same, as many as needed.
         concurrency: most runs at once.
         grace: seconds that runs may go on for after a signal.
+        retain: drop runs that completed or were cancelled longer ago than this, once an hour: 30d, 12h; else none.
         verbose: log every step, too.
     """
+    age = None if retain is None else seconds(retain, "--retain")
     if concurrency < 1:
         raise InputError("--concurrency", f"{concurrency} runs at once: at least 1 is needed")
     loaded = load([definition, *more])
@@ -97,7 +104,11 @@ def worker(
             work = Worker(runtime, loaded, concurrency=concurrency, told=following.told)
             log.line("worker.started", pid=os.getpid(), definitions=list(work.names), concurrency=concurrency)
             stopped = listen(work)
+            pruner = None if age is None else Pruner(runtime.store, age, told=log.line)
+            pruning = None if pruner is None else asyncio.create_task(pruner.run())
             await work.run()
+            if pruning is not None:
+                pruning.cancel()
             log.line("worker.draining", driving=len(runtime.driving), grace=grace)
             draining = asyncio.create_task(work.drain(0.0 if stopped.is_set() else grace))
             leaving = asyncio.create_task(stopped.wait())
@@ -159,7 +170,7 @@ class Following:
             async for event in self.runtime.events(run, after=self.seen[run]):
                 if event.seq:
                     self.seen[run] = event.seq
-                elif event.type != "activation.stalled" or event.at <= self.stalled_at.get(run, 0.0):
+                elif event.type not in TROUBLE or event.at <= self.stalled_at.get(run, 0.0):
                     continue
                 else:
                     self.stalled_at[run] = event.at

@@ -12,6 +12,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from windlass.core.codec import Codec
+from windlass.core.words import Undo
 
 END = "__end__"
 INPUT = "input"  # the channel that holds a pipeline's input
@@ -68,7 +69,7 @@ class NodeSpec:
     retry: Any = None
     validate: Callable[[Any], Any] | None = None
     recover: Callable[[Any], Any] | None = None
-    undo: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    undo: Mapping[str, Undo] = field(default_factory=dict)
     streams_to: tuple[str, ...] = ()  # nodes that consume this one's items
     needs: tuple[str, ...] = ()  # pipeline: nodes that must have finished
     feeds: tuple[str, ...] = ()  # pipeline: nodes that wait for this one

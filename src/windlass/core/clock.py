@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 Signal = threading.Event  # for a thread that waits and is told to stop
+this_thread = threading.get_ident
 
 
 class Clock(Protocol):

@@ -159,6 +159,27 @@ class StoreCorrupt(StoreError):
     default_hint = "run `windlass store check`; restore a back-up made with `windlass store backup`"
 
 
+class StoreBehind(StoreCorrupt):
+    """The file is not the one that its anchor knows: acknowledged writes are missing, or it is another store."""
+
+    code = "store.behind"
+    default_hint = "restore the newest back-up, or take the file as it is with `windlass store check --repair`"
+
+
+class StoreReplaced(StoreError):
+    """The file of an open store was deleted or replaced: what is written there would be lost; nothing was written."""
+
+    code = "store.replaced"
+    default_hint = "stop this process, look what became of the file, and start again"
+
+
+class RunQuarantined(StoreCorrupt):
+    """The run was found damaged: nobody may go on with it until it is whole again."""
+
+    code = "store.quarantined"
+    default_hint = "`windlass store check` says what is damaged, `windlass store check --repair` what can be done"
+
+
 class StoreVersion(StoreError):
     """The database was written by a newer version, or must be migrated first."""
 
@@ -297,3 +318,36 @@ class LoopRunning(RunError):
 
     code = "run.loop_running"
     default_hint = "use `await runtime.run(...)` here"
+
+
+class ProofError(WindlassError):
+    """A definition that was given to the crash tester."""
+
+    code = "proof"
+
+
+class ProofRefused(ProofError):
+    """The crash tester cannot begin here, or cannot go on."""
+
+    code = "proof.refused"
+    default_hint = 'call prove from a plain program, or name the definition: prove("flows.py:pipeline")'
+
+
+class LabelUnknown(ProofError):
+    """No place in the product has this label, or the definition does not reach it."""
+
+    code = "proof.label"
+
+
+class NotDeterministic(ProofError):
+    """Two runs that nobody killed came to different things, so nothing can be said about one that was killed."""
+
+    code = "proof.not_deterministic"
+    default_hint = "let tasks depend on their inputs alone, and replace clocks, dice and models by fakes"
+
+
+class ProofFailed(ProofError):
+    """A killed run lost something, did something twice, asked wrongly, or did not come to its end."""
+
+    code = "proof.failed"
+    default_hint = "the report's `trouble` says where; the same seed makes the same kills"

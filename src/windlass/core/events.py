@@ -18,11 +18,13 @@ from windlass.core.ops import (
     EffectCompleted,
     EffectInDoubt,
     EffectIntended,
+    EffectLeft,
     EffectUndone,
     Op,
     QuestionAnswered,
     QuestionAsked,
     TimerSet,
+    UndoIntended,
 )
 from windlass.core.records import BODY, Body, Item, Row, RowKind, addresses
 
@@ -47,10 +49,12 @@ EVENTS = {
     "call.recorded": "a call returned; a re-run takes the recorded value",
     "effect.intended": "an effect is about to happen",
     "effect.completed": "an effect happened; it is never called again",
-    "effect.in_doubt": "an intent without outcome was found, and how it is settled",
+    "effect.in_doubt": "an effect may or may not have happened: why, or how that was settled",
     "effect.adopted": "an effect was done on another branch with the same arguments; its outcome was taken",
     "effect.diverged": "an effect was asked for again with other arguments",
-    "effect.undone": "a rollback ran an effect's compensation, or could not",
+    "effect.undoing": "a rollback is about to run an effect's undo",
+    "effect.undone": "an effect was undone",
+    "effect.standing": "an effect that a rollback went back behind was not undone",
     "timer.set": "a sleep was reached",
     "timer.fired": "a sleep is over",
     "question.asked": "a node waits for an answer",
@@ -61,11 +65,13 @@ EVENTS = {
     "lease.taken_over": "the run's owner was found dead and another process took the run",
     "policy.clamped": "a proposal of recover was above the limits and was cut",
     "definition.code_changed": "nodes have other source code than when the run was made",
+    "log.pruned": "the events up to this one were dropped by retention",
 }
 OPENING = frozenset({"run.created", "run.forked", "run.resumed", "run.edited", "lease.taken_over", "timer.fired"})
 ITEMS = {
     "activation.started": "an attempt began",
     "activation.stalled": "an attempt gave no sign of life for 60 seconds",
+    "activation.blocking": "an attempt kept the event loop from turning, and everything else with it",
     "item": "a task yielded or emitted a value",
 }
 
@@ -106,6 +112,9 @@ def count(kind: RowKind, body: Body) -> int:
 
 def told(row: Row) -> list[Event]:
     """Read a row's events, in order."""
+    if row.kind == "pruned":
+        dropped = {"first": row.first, "last": row.last}
+        return [Event(run=row.run, type="log.pruned", seq=row.last, at=row.at, data=dropped)]
     body = BODY.decode(row.body)
     parts = list(_parts(row, body))
     return [
@@ -150,20 +159,11 @@ def _of_op(op: "Op") -> Iterator[tuple[str, str, dict[str, Any]]]:
     match op:
         case CallRecorded():
             yield "call.recorded", op.address, {"name": op.name, "attempt": op.attempt, "value": plain(op.value)}
-        case EffectIntended():
-            details = {"name": op.name, "key": op.effect_key, "arguments": plain(op.arguments), "attempt": op.attempt}
-            yield "effect.intended", op.address, details
-        case EffectCompleted():
-            kind = "effect.adopted" if op.how == "adopted" else "effect.completed"
-            yield kind, op.address, {"name": op.name, "how": op.how, "value": plain(op.value)}
-        case EffectInDoubt():
-            yield "effect.in_doubt", op.address, {"name": op.name, "settled": op.settled}
-        case EffectUndone():
-            yield "effect.undone", op.address, {"name": op.name, "how": op.how}
         case TimerSet():
             yield "timer.set", op.address, {"due_at": op.due_at}
         case QuestionAsked():
-            yield "question.asked", op.address, {"id": op.id, "prompt": op.prompt, "schema": plain(op.schema)}
+            details = {"id": op.id, "prompt": op.prompt, "schema": plain(op.schema), "about": op.about}
+            yield "question.asked", op.address, details
         case QuestionAnswered():
             yield "question.answered", op.address, {"id": op.id, "value": plain(op.value), "by": op.by}
         case AttemptFailed():
@@ -172,6 +172,28 @@ def _of_op(op: "Op") -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield kind, op.address, {"attempt": op.attempt, "failure": failure}
             if op.due_at is not None:
                 yield "attempt.retrying", op.address, {"attempt": op.attempt + 1, "due_at": op.due_at}
+        case _:
+            yield from _of_effect(op)
+
+
+def _of_effect(op: "Op") -> Iterator[tuple[str, str, dict[str, Any]]]:
+    match op:
+        case EffectIntended():
+            details = {"name": op.name, "key": op.effect_key, "arguments": plain(op.arguments), "attempt": op.attempt}
+            yield "effect.intended", op.address, details
+        case EffectCompleted():
+            kind = "effect.adopted" if op.how == "adopted" else "effect.completed"
+            yield kind, op.address, {"name": op.name, "how": op.how, "value": plain(op.value), "by": op.by}
+        case EffectInDoubt():
+            details = {"name": op.name, "settled": op.settled, "why": op.why, "by": op.by}
+            yield "effect.in_doubt", op.address, details
+        case UndoIntended():
+            details = {"name": op.name, "undo": op.undo, "key": op.undo_key, "why": op.why}
+            yield "effect.undoing", op.address, details
+        case EffectUndone():
+            yield "effect.undone", op.address, {"name": op.name, "how": op.how, "by": op.by}
+        case EffectLeft():
+            yield "effect.standing", op.address, {"name": op.name, "why": op.why, "by": op.by}
 
 
 def plain(raw: msgspec.Raw) -> Any:

@@ -1,6 +1,6 @@
 """What happens inside an activation before it finishes, as the log keeps it: one record per kind of happening."""
 
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from msgspec import Raw, Struct
 
@@ -40,34 +40,64 @@ class EffectIntended(Struct, frozen=True, gc=False, tag="intent", omit_defaults=
     undo: str = ""
     generation: int = 0
     attempt: int = 1
+    at: float = 0.0
 
 
 class EffectCompleted(Struct, frozen=True, gc=False, tag="outcome", omit_defaults=True):
-    """An effect happened and returned this; it is never called again. `how`: completed, adopted, verified, answered."""
+    """An effect happened and returned this; it is never called again.
+
+    `how`: completed, adopted (from another branch), verified, answered (by a person), stands (though it was asked for
+    with other arguments since), unkept (it happened, and what it returned cannot be kept).
+    """
 
     address: str
     name: str
     key: str
     value: Raw
     how: str = "completed"
+    by: str = ""
 
 
 class EffectInDoubt(Struct, frozen=True, gc=False, tag="doubt", omit_defaults=True):
-    """An intent was found without an outcome, or a failed attempt left one; `settled` says what was decided."""
+    """An intent has no outcome: `why`. `settled` says what was decided: the effect may be called from then on."""
 
     address: str
     name: str
     key: str
     settled: str = ""
+    why: str = ""
+    by: str = ""
+
+
+class UndoIntended(Struct, frozen=True, gc=False, tag="undoing", omit_defaults=True):
+    """A rollback is about to run an effect's undo. `why`: it was in doubt, and may be run again."""
+
+    address: str
+    name: str
+    key: str
+    undo: str
+    undo_key: str
+    why: str = ""
 
 
 class EffectUndone(Struct, frozen=True, gc=False, tag="undone", omit_defaults=True):
-    """A rollback ran the compensation of an effect; `how` is `undone` or `failed: …`."""
+    """An effect was undone; `how`: undone (its undo returned), verified, answered."""
 
     address: str
     name: str
     key: str
     how: str = "undone"
+    by: str = ""
+
+
+class EffectLeft(Struct, frozen=True, gc=False, tag="left", omit_defaults=True):
+    """A rollback went back behind an effect that it could not undo, or a person said that it was not undone."""
+
+    address: str
+    name: str
+    key: str
+    why: str
+    by: str = ""
 
 
 class TimerSet(Struct, frozen=True, gc=False, tag="timer", omit_defaults=True):
@@ -86,6 +116,7 @@ class QuestionAsked(Struct, frozen=True, gc=False, tag="asked", omit_defaults=Tr
     id: str
     prompt: str
     schema: Raw
+    about: dict[str, Any] = {}  # of an effect in doubt: what a program needs to find it outside
 
 
 class QuestionAnswered(Struct, frozen=True, gc=False, tag="answered", omit_defaults=True):
@@ -107,6 +138,7 @@ class AttemptFailed(Struct, frozen=True, gc=False, tag="failed", omit_defaults=T
     due_at: float | None = None
     fresh: bool = False
     abandoned: bool = False
+    rollback: str = ""  # where `recover` wants to go back to: whoever takes the run over does it
 
 
 class AttemptsReset(Struct, frozen=True, gc=False, tag="reset", omit_defaults=True):
@@ -116,6 +148,6 @@ class AttemptsReset(Struct, frozen=True, gc=False, tag="reset", omit_defaults=Tr
 
 
 Op: TypeAlias = (
-    CallRecorded | EffectIntended | EffectCompleted | EffectInDoubt | EffectUndone
+    CallRecorded | EffectIntended | EffectCompleted | EffectInDoubt | UndoIntended | EffectUndone | EffectLeft
     | TimerSet | QuestionAsked | QuestionAnswered | AttemptFailed | AttemptsReset
 )  # fmt: skip

@@ -1,5 +1,6 @@
 """Pieces: the encoded writes that a channel is kept as, and what each kind of channel makes of them."""
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -7,20 +8,27 @@ from windlass.core.codec import Blob, digest
 
 LONG = 64 * 1024  # bytes from which a piece stands out of line, shared by log and snapshots (D28)
 PREFIX, SUFFIX = b'{"$":"@","v":"', b'"}'  # around the digest of a piece out of line; no value is encoded like it
+DIGITS = 64  # of a digest
+REFERENCE = re.compile(rb'"(?:blob|v)":"([0-9a-f]{64})"')  # out of line: of the codec, of a channel
 Blobs = Callable[[str], bytes]
 
 
 def outside(piece: bytes) -> tuple[bytes, Blob]:
-    """Put a long piece out of line; return what stands in for it, and its content."""
+    """Put a long piece out of line; return what stands in for it, and its content.
+
+    The stand-in names the contents that the piece itself refers to: who holds it holds them, too.
+    """
     name = digest(piece)
-    return PREFIX + name.encode() + SUFFIX, Blob(name, piece)
+    within = [b'{"blob":"%s"}' % inner for inner in sorted(set(REFERENCE.findall(piece)))]
+    end = b'","in":[%s]}' % b",".join(within) if within else SUFFIX
+    return PREFIX + name.encode() + end, Blob(name, piece)
 
 
 def inside(piece: bytes, blobs: Blobs) -> bytes:
     """Fetch a piece that stands out of line."""
     if not piece.startswith(PREFIX):
         return piece
-    return bytes(blobs(piece[len(PREFIX) : -len(SUFFIX)].decode()))
+    return bytes(blobs(piece[len(PREFIX) : len(PREFIX) + DIGITS].decode()))
 
 
 def joined(pieces: list[bytes]) -> list[bytes]:

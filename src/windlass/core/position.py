@@ -16,10 +16,10 @@ from windlass.core import ops
 from windlass.core import records as r
 from windlass.core.channels import Channel
 from windlass.core.channels import Kept as KeptChannel
+from windlass.core.pieces import REFERENCE
 from windlass.core.records import Body, Finished, Planned
 
 DONE = int.from_bytes(sha256(b"done").digest(), "big") | 1  # odd: a bijection modulo 2^256
-REFERENCE = re.compile(rb'"(?:blob|v)":"([0-9a-f]{64})"')  # out of line: of the codec, of a channel
 
 
 class Pending(Struct, omit_defaults=True):
@@ -28,11 +28,12 @@ class Pending(Struct, omit_defaults=True):
     attempts: int = 0  # that failed
     due_at: float | None = None  # of the next attempt
     failure: ops.Failure | None = None  # of the last one
+    rollback: str = ""  # what `recover` proposed after it
     take: int = 0
     calls: dict[str, Raw] = {}
     intents: dict[str, ops.EffectIntended] = {}
     outcomes: dict[str, ops.EffectCompleted] = {}
-    cleared: set[str] = set()  # effects in doubt that someone said did not happen
+    cleared: set[str] = set()  # effects that may be called (again): they did not happen, or are superseded
     timers: dict[str, float] = {}
     fired: set[float] = set()  # due times that were acted on
     asked: dict[str, str] = {}  # question key → id
@@ -143,19 +144,14 @@ class Position:
         return self.marks.pop(address)
 
     def _note(self, op: ops.Op) -> None:
+        if isinstance(op, ops.UndoIntended | ops.EffectUndone | ops.EffectLeft):
+            return  # of a branch that is being left, or was
         pending = self.pending.get(op.address)
         if pending is None:
             pending = self.pending[op.address] = Pending()
         match op:
             case ops.CallRecorded():
                 pending.calls[op.key] = op.value
-            case ops.EffectIntended():
-                pending.intents[op.key] = op
-                pending.cleared.discard(op.key)
-            case ops.EffectCompleted():
-                pending.outcomes[op.key] = op
-            case ops.EffectInDoubt() if op.settled:
-                pending.cleared.add(op.key)
             case ops.TimerSet():
                 pending.timers[op.key] = op.due_at
             case ops.QuestionAsked():
@@ -166,6 +162,7 @@ class Position:
                 pending.attempts = op.attempt
                 pending.due_at = op.due_at
                 pending.failure = op.failure
+                pending.rollback = op.rollback
                 if op.fresh:
                     pending.take += 1
                     pending.calls = {}
@@ -173,6 +170,8 @@ class Position:
                 pending.attempts = 0
                 pending.due_at = None
                 pending.failure = None
+            case _:
+                _note_effect(pending, op)
 
     def references(self) -> set[str]:
         """Name the blobs that channels, plan and pending operations refer to."""
@@ -232,6 +231,18 @@ class Kept(Struct, omit_defaults=True):
     pending: dict[str, Pending]
     channels: dict[str, KeptChannel]
     total: str
+
+
+def _note_effect(pending: Pending, op: ops.Op) -> None:
+    match op:
+        case ops.EffectIntended():
+            pending.intents[op.key] = op
+            pending.cleared.discard(op.key)
+            pending.outcomes.pop(op.key, None)  # of one that it supersedes
+        case ops.EffectCompleted():
+            pending.outcomes[op.key] = op
+        case ops.EffectInDoubt() if op.settled:
+            pending.cleared.add(op.key)
 
 
 def load(loaded: r.Loaded) -> Position:

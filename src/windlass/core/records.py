@@ -3,7 +3,8 @@
 A run's log is the truth. Each fenced write appends one row; a row is a JSON body that `position.fold` applies to the
 state before it. Three kinds of row: `step` settles finished activations into the channels and plans the next ones (a
 checkpoint), `writes` keeps finished activations whose step is still going on, `record` keeps what happened inside
-activations or to the run. `seq` numbers the events of a run without a gap; a row covers the events `first..last`.
+activations or to the run. A fourth, `pruned`, stands where rows were dropped by retention: it covers their events and
+tells only that. `seq` numbers the events of a run without a gap; a row covers the events `first..last`.
 """
 
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from msgspec import Raw, Struct
 from windlass.core.ops import NULL, Op
 from windlass.core.states import CREATED, Status
 
-RowKind = Literal["step", "writes", "record"]
+RowKind = Literal["step", "writes", "record", "pruned"]
 
 
 class Planned(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -132,6 +133,7 @@ class RunRecord(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True)
     structure: Raw = Raw(b"{}")
     channels: dict[str, str] = {}  # name → kind, so that a log folds without the definition
     sources: dict[str, str] = {}  # node → digest of its source text when the run was made
+    quarantined: str = ""  # why nobody may claim it: what was found damaged
     created_at: float = 0.0
     updated_at: float = 0.0
 
@@ -176,15 +178,24 @@ class Question(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     schema: Raw
     asked_at: float
     status: Literal["open", "answered", "taken", "withdrawn"] = "open"
+    about: dict[str, Any] = {}  # of an effect in doubt: effect, key, arguments, intended_at, why
     answer: Raw = NULL
     by: str = ""
     answered_at: float | None = None
 
 
 class Effect(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """One line of the effect ledger. `status`: intended (in doubt while nobody runs it), done, undone, standing.
+    """One line of the effect ledger: what is known of one effect on one branch.
 
-    `undoing`: its undo began and was not recorded as done: in doubt, and never undone again by itself.
+    `status`: intended (in doubt while nobody runs it), done, not_done (known not to have happened), undoing (its undo
+    is in doubt while nobody runs it), undone, standing (it happened, and no branch that goes on has asked for it).
+    Lines with one `effect_key` are of one happening, adopted by other branches and runs.
+
+    Args:
+        how: how its outcome is known, as `EffectCompleted` says.
+        by: who answered for it.
+        why: why it is in doubt, or could not be undone.
+        undo_for: the rollback that undid it, or tried to; `undo_how` is what came of that.
     """
 
     tree: str
@@ -195,7 +206,7 @@ class Effect(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     key: str
     effect_key: str
     generation: int
-    status: Literal["intended", "done", "undoing", "undone", "standing"]
+    status: Literal["intended", "done", "not_done", "undoing", "undone", "standing"]
     arguments: Raw
     arguments_digest: str
     on_doubt: str
@@ -203,6 +214,12 @@ class Effect(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     value: Raw = NULL
     seq: int = 0
     at: float = 0.0
+    how: str = ""
+    by: str = ""
+    why: str = ""
+    undo_key: str = ""
+    undo_for: str = ""
+    undo_how: str = ""
 
 
 class Command(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

@@ -1,6 +1,6 @@
 """The small values that user code hands to the engine: outputs, updates, sends, verdicts and recoveries."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
@@ -129,8 +129,27 @@ class Happened:
     value: Any = None
 
 
+OnDoubt: TypeAlias = Literal["ask", "retry"] | Callable[..., Any]
+"""What follows when nobody knows whether something happened: ask a person, call it again, or a verify function."""
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """A compensation with its own rule for doubt, for `@task(undo=[...])`; a bare function means `ask`.
+
+    Args:
+        fn: called with the arguments of the effect. If it has keyword-only parameters `outcome` or `undo_key`, they
+            get what the effect returned, and the undo's own idempotency key.
+        on_doubt: what a rollback does that finds the undo begun and not ended: `ask` a person, `retry` it with the
+            same `undo_key`, or a function that is called as `fn` is and returns Happened() if the undo took place.
+    """
+
+    fn: Callable[..., Any]
+    on_doubt: OnDoubt = "ask"
+
+
 class EffectNotDone(Exception):
-    """Raised by an effect's function to say for certain that nothing happened, so that it may be tried again."""
+    """Raised by an effect or an undo to say for certain that nothing happened, so that it may be tried again."""
 
 
 @dataclass(frozen=True, slots=True)

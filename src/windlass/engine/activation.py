@@ -20,7 +20,8 @@ from windlass.engine.services import Services
 
 SETTLE_TURNS = 4  # turns of the loop that a node gets, after its last operation ended, to begin the next one
 NOTHING = Pending()
-GRACE_SECONDS = 0.5  # between a cancellation and giving the attempt up (FAULTS F27)
+PATIENCE_SECONDS = 60.0  # that effects in flight get once their attempt is stopped, where it has no timeout
+GRACE_SECONDS = 0.3  # between a cancellation and giving the attempt up: with waking up it stays below 0.5 (FAULTS F27)
 
 
 @dataclass(slots=True)
@@ -51,16 +52,19 @@ class Activation:
         self.attempt = self.pending.attempts + 1
         self.task: asyncio.Task[Any] | None = None
         self.stopping = ""
+        self.has_ended = False  # the node's code, though effects of it may be in flight
         self.closed = False
         self.live = 0  # operations under way that will end by themselves
         self.waits: dict[str, asyncio.Future[Any]] = {}  # operations that only something from outside can end
         self.effects: set[asyncio.Task[Any]] = set()
+        self.enough: asyncio.Future[None] | None = None  # set once effects in flight are waited for no longer
         self.counts: dict[str, int] = {}  # n-th identical call, question or sleep in this attempt
         self.ordinal = 0
         self.signs = 0.0  # monotonic time of the last sign of life
         self.savepoints: list[str] = []
         self.outcome: asyncio.Future[Outcome] | None = None
         self.clocks: list[asyncio.TimerHandle] = []
+        self.has_asked = False  # whether an effect happened, as its time ran out
         self.starved = False  # waits for a stream item, and has looked at all there are
         self.streams: Any = None  # the run's stream log, where the node takes part in one
 
@@ -119,15 +123,26 @@ class Activation:
             self.stop("waiting")
 
     def stop(self, reason: str) -> None:
-        """Cancel the attempt for this reason; effects in flight come to their end first (D20)."""
+        """Cancel the attempt for this reason; effects in flight come to their end first, or are in doubt (D20)."""
         if self.stopping or self.closed:
             return
         self.stopping = reason
         if not self.effects:
             self._cancel()
+        else:
+            asyncio.get_running_loop().call_later(self.patience, self._lose_patience)
+
+    @property
+    def patience(self) -> float:
+        """Seconds that effects in flight get once the attempt is stopped: its timeout, if it has one."""
+        return self.node.timeout or PATIENCE_SECONDS
+
+    def _lose_patience(self) -> None:
+        if self.enough is not None and not self.enough.done():
+            self.enough.set_result(None)
 
     def _cancel(self) -> None:
-        if self.task is not None and not self.task.done():
+        if self.task is not None and not self.task.done() and not self.has_ended:
             self.task.cancel()
             if self.outcome is not None:
                 asyncio.get_running_loop().call_later(GRACE_SECONDS, self._abandon)

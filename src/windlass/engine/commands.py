@@ -1,7 +1,5 @@
 """Taking commands: what was posted from outside becomes part of the run's log, by the hand of its owner (D1)."""
 
-from typing import Any
-
 import msgspec
 
 from windlass.core import changes, ops, queries
@@ -10,10 +8,11 @@ from windlass.core.errors import WindlassError
 from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, RUNNING
 from windlass.core.types import convert
 from windlass.engine.activation import Activation, Outcome
+from windlass.engine.doubts import KINDS, answered, is_doubtful
 from windlass.engine.drive import Drive
-from windlass.engine.effects import answered
 from windlass.engine.execute import keep_writes
 from windlass.engine.initiate import edit
+from windlass.engine.inputs import unpacked
 
 
 async def take(drive: Drive) -> None:
@@ -58,24 +57,35 @@ async def _answer(drive: Drive, command: r.Command) -> bool:
     if pending is None or asked.key not in pending.asked:
         return True  # the branch that asked is gone
     value = asked.answer
-    told: list[Any] = [ops.QuestionAnswered(address, asked.key, asked.id, value, asked.by)]
-    kind, _, rest = asked.key.partition("|")
-    if kind == "doubt":
-        identity = rest.rpartition("|")[0]
-        told.append(answered(address, identity, identity.partition("|")[0], bytes(value)))
-    drive.journal.note(*told)
-    if kind == "escalate":
+    drive.journal.note(ops.QuestionAnswered(address, asked.key, asked.id, value, asked.by))
+    is_open = False
+    if asked.key.startswith(KINDS):
+        told = answered(drive.journal, drive.ledger, pending, asked, await _happening(drive, asked))
+        drive.journal.note(*told)
+        is_open = any(isinstance(op, ops.QuestionAsked) for op in told)
+    if asked.key.startswith("escalate|"):
         _take_output(drive, address, bytes(value))
         return True
     running = drive.running.get(address)
     if running is None:
-        drive.ready.append(address)
+        others = [key for key in pending.asked if key not in pending.answers and key != asked.key]
+        if not is_open and not any(key.startswith(KINDS) for key in others):
+            drive.ready.append(address)
         return True
     await drive.journal.write("record", status=RUNNING)
     waiter = running.waits.get(asked.key)
     if waiter is not None and not waiter.done():
         waiter.set_result(None)
     return False
+
+
+async def _happening(drive: Drive, asked: r.Question) -> list[r.Effect]:
+    """Find the run's lines of the effect whose undo is asked about."""
+    kind, key = asked.key.split("|")[:2]
+    if kind != "undo":
+        return []
+    lines = await drive.services.store.find(queries.Effects(run=drive.run, address=asked.address))
+    return [line for line in lines if line.effect_key == key]
 
 
 def _take_output(drive: Drive, address: str, value: bytes) -> None:
@@ -86,7 +96,9 @@ def _take_output(drive: Drive, address: str, value: bytes) -> None:
     node = activation.node
     try:
         shape = node.returns if node.output is not None else dict
-        finished, known = keep_writes(activation, convert(msgspec.json.decode(value), shape, "answer"))
+        finished, known = keep_writes(
+            activation, convert(drive.blueprint.codec.decode(value, trusted=True), shape, "answer")
+        )
     except WindlassError as error:
         drive.journal.say("policy.clamped", address, proposed="escalate", error=str(error))
         return
@@ -119,7 +131,7 @@ async def _cancel(drive: Drive, _: r.Command) -> bool:
 
 async def _rollback(drive: Drive, command: r.Command) -> bool:
     drive.leaving = "rollback"
-    drive.rollback = command.arguments
+    drive.rollback = {**command.arguments, "id": command.id}
     drive.stop_all("rollback")
     return False
 
@@ -134,14 +146,14 @@ async def _resume(drive: Drive, command: r.Command) -> bool:
     for address, pending in position.pending.items():
         if address in position.waiting and pending.is_failed:
             drive.journal.note(ops.AttemptsReset(address))
+            if is_doubtful(pending):
+                drive.resting[address] = "waits"  # a person has yet to say whether its effect happened
+                continue
             drive.resting.pop(address, None)
             drive.ready.append(address)
     drive.failure = None
-    edits = command.arguments.get("edits")
-    if edits:
-        typed = {}
-        for name, value in edits.items():
-            typed[name] = convert(value, drive.blueprint.channels[name].type, f"edits.{name}")
+    typed = unpacked(drive.blueprint, command.arguments)
+    if typed:
         step = edit(drive.blueprint, position, typed, drive.journal.blob)
         drive.journal.say("run.edited", channels=sorted(typed), by=command.by)
         await drive.journal.write("step", step=step, status=RUNNING)

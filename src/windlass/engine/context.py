@@ -15,11 +15,13 @@ from msgspec import Raw
 
 from windlass.core import ops
 from windlass.core.crashpoint import crashpoint
-from windlass.core.errors import ContextClosed, InputError
+from windlass.core.errors import ContextClosed, DecodeError, InputError
 from windlass.core.types import convert, json_schema
+from windlass.core.words import OnDoubt, Undo
 from windlass.engine.activation import Activation
-from windlass.engine.effects import OnDoubt, effect_key, perform
+from windlass.engine.effects import perform
 from windlass.engine.functions import result_codec, run_function
+from windlass.engine.ledger import effect_key
 from windlass.engine.questions import ask
 
 T = TypeVar("T")
@@ -128,7 +130,7 @@ class Context(SyncContext):
 
     async def effect(
         self, name: str, fn: Callable[..., Any], *arguments: Any, key: str = "", on_doubt: OnDoubt = "ask",
-        undo: Callable[..., Any] | str = "", returns: Any = None, **named: Any,
+        undo: Callable[..., Any] | Undo | str = "", returns: Any = None, **named: Any,
     ) -> Any:  # fmt: skip
         """Make `fn` happen once: intent, then `fn`, then outcome, each durable before the next.
 
@@ -147,11 +149,8 @@ class Context(SyncContext):
             ValueNotKept: an argument, or the declared type, cannot be kept.
             DefinitionError: `undo` is not declared by the task.
         """
-        activation = self._open()
-        codec = result_codec(activation.blueprint.codec, fn, returns)
-        undo_name = undo if isinstance(undo, str) else getattr(undo, "__name__", "")
         call = (fn, arguments, named)
-        return await perform(activation, codec, name, key, call, on_doubt=on_doubt, undo=undo_name)
+        return await perform(self._open(), name, key, call, on_doubt=on_doubt, undo=undo, returns=returns)
 
     @overload
     async def ask(self, prompt: str, schema: type[T], *, key: str = "") -> T: ...
@@ -175,8 +174,8 @@ class Context(SyncContext):
         while True:
             raw = await ask(activation, f"{identity}|{tries}", said, shape)
             try:
-                return convert(msgspec.json.decode(raw), schema, "answer")
-            except InputError as error:
+                return convert(activation.blueprint.codec.decode(raw, trusted=True), schema, "answer")
+            except (InputError, DecodeError) as error:
                 said, tries = f"{prompt}\n(the last answer was refused: {error})", tries + 1
 
     async def sleep(self, duration: float | timedelta) -> None:
@@ -198,7 +197,8 @@ class Context(SyncContext):
             if due_at is None:
                 due_at = clock.now() + seconds
                 await activation.record(ops.TimerSet(activation.address, identity, due_at))
-            left = due_at - clock.now()
+            # Once it was told that a sleep is over it is over, though the clock of this owner may say otherwise.
+            left = 0.0 if due_at in activation.pending.fired else due_at - clock.now()
             if 0 < left <= IN_MEMORY_SECONDS:
                 await clock.sleep(left)
             if left <= IN_MEMORY_SECONDS and due_at not in activation.pending.fired:

@@ -14,20 +14,24 @@ from msgspec import Raw
 from windlass.core import changes, queries
 from windlass.core import records as r
 from windlass.core.blueprint import EVERY_STEP, Blueprint, Definition
+from windlass.core.codec import PLAIN
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import (
+    InputError,
     QuestionUnknown,
     RunExists,
     RunOwned,
+    RunState,
+    StoreError,
 )
 from windlass.core.position import Position
-from windlass.core.states import ENDED, FAILED, PAUSED, UNFINISHED, Status, move
+from windlass.core.states import PAUSED, UNFINISHED, Status, move
 from windlass.engine import reads, tree
 from windlass.engine.drives import Drives
-from windlass.engine.effects import Ledger
 from windlass.engine.initiate import initiate
-from windlass.engine.inputs import check_edits, input_writes
+from windlass.engine.inputs import check_text, input_writes, packed, spoken
 from windlass.engine.journal import Journal
+from windlass.engine.ledger import Ledger
 from windlass.engine.loop import RunLoop
 from windlass.engine.notifier import Ear
 from windlass.engine.services import Services
@@ -62,7 +66,7 @@ class Control:
             ValueNotKept, ValueTooLarge: the input cannot be kept; nothing was written.
         """
         blueprint = self.drives.learn(definition)
-        run = id or f"{blueprint.name}-{self.services.seams.ids()[:8]}"
+        run = check_text(id, "id") if id else f"{blueprint.name}-{self.services.seams.ids()[:8]}"
         writes = input_writes(blueprint, input)
         kept = {name: blueprint.codec.encode(value, name).data.decode() for name, value in writes.items()}
         digest = sha256(msgspec.json.encode(kept, order="sorted")).hexdigest()
@@ -80,6 +84,9 @@ class Control:
         except RunExists:
             found = await self.store.find(queries.Runs(ids=(run,)))
             return await self._attach(found[0], blueprint, digest)
+        except StoreError:
+            self.drives.let_go(run)  # it may have been made
+            raise
         crashpoint("run.create.after")
         record = msgspec.structs.replace(record, epoch=1, head=first.head)
         self.drives.begin(RunLoop(self.services, blueprint, record, position, Ledger(run, [], "adopt"), journal.blobs))
@@ -125,23 +132,25 @@ class Control:
         if self.drives.is_driving(run):
             return
         record = await reads.get(self.store, run)
-        if verb in ("pause", "cancel") and record.head.status not in ENDED - {FAILED}:
+        if verb in ("pause", "cancel"):
             try:
                 async with self.drives.lock(run):
-                    if not self.drives.is_driving(run) and not await self._is_taken(run, verb):
+                    if await self.drives.is_free(run) and not await self._is_taken(run, verb):
                         await self._settle_idle(run, verb)
             except RunOwned:
                 return
         elif record.definition in self.drives.blueprints:
             await self.drives.again(run)
+        elif record.owner is None and verb == "rollback":
+            self.drives.blueprint(record)
 
     async def _settle_idle(self, run: str, verb: str) -> None:
         """Pause or cancel a run that nobody drives: no code runs, so no definition is needed."""
-        record = await self.store.claim(run, self.services.owner)
         try:
+            record = await self.store.claim(run, self.services.owner)
             await self._settle_claimed(record, verb)
         except BaseException:
-            await self.store.release(run, record.epoch)
+            self.drives.let_go(run)
             raise
 
     async def _settle_claimed(self, record: r.RunRecord, verb: str) -> None:
@@ -153,11 +162,15 @@ class Control:
         for command in await self.store.find(queries.Commands(run=run)):
             if command.verb == verb:
                 journal.change(changes.CommandTaken(command.id))
+        try:
+            status = move(run, record.head.status, verb)
+        except RunState:  # it ended before the command came: the first durable end wins, and the command falls away
+            await journal.write_changes(release=True)
+            return
         if verb == "cancel":
             for asked in await self.store.find(queries.Questions(run=run)):
                 journal.change(changes.QuestionPut(msgspec.structs.replace(asked, status="withdrawn")))
                 journal.say("question.withdrawn", asked.address, id=asked.id)
-        status = move(run, record.head.status, verb)
         journal.say("run.paused" if status is PAUSED else "run.cancelled")
         await journal.write("record", status=status, release=True)
 
@@ -178,13 +191,17 @@ class Control:
             self.drives.blueprint(record)
         with Ear(self.services.notifier, run) as ear:
             await self.post(run, verb, by, **arguments)
-            while not await self._is_taken(run, verb):
-                self.drives.check(run)
-                try:
-                    async with asyncio.timeout(NUDGE_SECONDS):
-                        await ear.changed()
-                except TimeoutError:  # the owner may have died since
-                    await self._take_up(run, verb)
+            await self._wait(ear, run, verb)
+
+    async def _wait(self, ear: Ear, run: str, verb: str) -> None:
+        """Wait until a verb that was posted is part of the run's log."""
+        while not await self._is_taken(run, verb):
+            self.drives.check(run)
+            try:
+                async with asyncio.timeout(NUDGE_SECONDS):
+                    await ear.changed()
+            except TimeoutError:  # the owner may have died since
+                await self._take_up(run, verb)
 
     async def _is_taken(self, run: str, verb: str) -> bool:
         waiting = {command.verb for command in await self.store.find(queries.Commands(run=run))}
@@ -202,23 +219,20 @@ class Control:
         record = await reads.get(self.store, run)
         move(run, record.head.status, "resume")
         blueprint = self.drives.blueprint(record)
-        check_edits(blueprint, edits)
-        if self.drives.is_driving(run) and not edits:
-            return
-        if record.head.status in UNFINISHED and not edits:
+        arguments = packed(blueprint, edits)
+        if record.head.status in UNFINISHED and not edits:  # or a drive here may not know yet that it was fenced off
             await self.drives.drive(run)
         else:
-            await self._post_and_drive(run, edits, by)
+            await self._post_and_drive(run, arguments, by)
 
-    async def _post_and_drive(self, run: str, edits: dict[str, Any] | None, by: str) -> None:
-        plain = {name: msgspec.to_builtins(value) for name, value in (edits or {}).items()}
+    async def _post_and_drive(self, run: str, arguments: dict[str, Any], by: str) -> None:
         seams = self.services.seams
-        command = r.Command(
-            id=seams.ids(), run=run, verb="resume", arguments={"edits": plain}, by=by, at=seams.clock.now()
-        )
-        await self.store.post(command)
-        self.services.notifier.wake("!" + run)
-        await self.drives.drive(run)
+        command = r.Command(id=seams.ids(), run=run, verb="resume", arguments=arguments, by=by, at=seams.clock.now())
+        with Ear(self.services.notifier, run) as ear:
+            await self.store.post(command)
+            self.services.notifier.wake("!" + run)
+            await self.drives.drive(run)
+            await self._wait(ear, run, "resume")  # a drive that fails before it has taken it is told to the caller
 
     async def answer(self, question: str, value: Any, by: str) -> None:
         """Give an open question its answer; the first answer wins, and the same one again is fine.
@@ -226,15 +240,17 @@ class Control:
         Raises:
             QuestionUnknown: no question has this id.
             AlreadyAnswered: it is closed, with another answer or none.
+            ValueNotKept, ValueTooLarge: the answer cannot be kept; the question stays open.
         """
         found = await self.store.find(queries.Questions(ids=(question,), statuses=None))
         if not found:
             raise QuestionUnknown(f"no question {question!r} in {self.store.url}")
         asked = found[0]
-        encoded = msgspec.json.encode(value)
+        known = self.drives.blueprints.get((await reads.get(self.store, asked.run)).definition)
+        encoded = spoken(known.codec if known is not None else PLAIN, value)
         if asked.status in ("answered", "taken") and bytes(asked.answer) == encoded:
             return
-        await self.post(asked.run, "answer", by, question=question, value=msgspec.json.decode(encoded))
+        await self.post(asked.run, "answer", by, question=question, value=Raw(encoded))
 
     async def fork(
         self, run: str, at: tree.Target | None, edits: dict[str, Any] | None, id: str | None, effects: str
@@ -246,15 +262,16 @@ class Control:
             RunExists: the new id is taken.
             DefinitionUnknown, DefinitionChanged, InputError: the edits cannot be checked, or are wrong.
         """
+        if effects not in ("adopt", "run"):
+            raise InputError("effects", f"{effects!r} is neither 'adopt' nor 'run'")
         record = await reads.get(self.store, run)
         blueprint = self.drives.blueprints.get(record.definition)
-        if blueprint is not None or edits:
-            check_edits(self.drives.blueprint(record), edits)
+        arguments = packed(self.drives.blueprint(record), edits) if blueprint is not None or edits else {}
         checkpoints = blueprint.checkpoints if blueprint is not None else EVERY_STEP
         target = at if at is not None else record.head.n
         position = await tree.target_position(self.store, record, blueprint, target, checkpoints)
         n, branch = position.n, position.branch
-        name = id or f"{record.definition}-{self.services.seams.ids()[:8]}"
+        name = check_text(id, "id") if id else f"{record.definition}-{self.services.seams.ids()[:8]}"
         parent = r.Parent(run, branch, n, record.parent.tree if record.parent else run, effects)
         now = self.services.seams.clock.now()
         fresh = msgspec.structs.replace(
@@ -273,7 +290,7 @@ class Control:
         if ended:
             return name
         if edits:
-            await self._post_and_drive(name, edits, "")
+            await self._post_and_drive(name, arguments, "")
         elif blueprint is not None:
             await self.drives.drive(name)
         return name

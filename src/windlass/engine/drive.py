@@ -13,9 +13,9 @@ from windlass.core.blueprint import Blueprint
 from windlass.core.position import Position
 from windlass.core.states import UNFINISHED, Status
 from windlass.engine.activation import NOTHING, Activation, Outcome
-from windlass.engine.effects import Ledger
 from windlass.engine.itemlog import ItemLog
 from windlass.engine.journal import Journal
+from windlass.engine.ledger import Ledger
 from windlass.engine.services import Services
 
 
@@ -43,6 +43,7 @@ class Drive:
         # Why nothing new is launched: pause, cancel, rollback, fail; or stay, until a resume is taken.
         self.leaving = "" if record.head.status in UNFINISHED else "stay"
         self.rollback: dict[str, Any] = {}  # the arguments of the rollback under way
+        self.undos: set[asyncio.Task[Any]] = set()  # of it, in flight
         self.failure: tuple[str, ops.Failure] | None = None
         self.over = False
         self.news = True  # a command may be waiting

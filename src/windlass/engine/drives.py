@@ -1,6 +1,8 @@
 """The drives of one Runtime: which definitions it knows, which runs it drives, and when it wakes them again."""
 
 import asyncio
+from collections.abc import Callable
+from contextlib import suppress
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -8,13 +10,24 @@ import msgspec
 from windlass.core import queries
 from windlass.core import records as r
 from windlass.core.blueprint import Blueprint, Definition, differences
-from windlass.core.errors import DefinitionChanged, DefinitionError, DefinitionUnknown, RunOwned, RunState, StaleLease
+from windlass.core.errors import (
+    DefinitionChanged,
+    DefinitionError,
+    DefinitionUnknown,
+    RunOwned,
+    RunState,
+    StaleLease,
+    StoreCorrupt,
+    StoreError,
+)
 from windlass.core.position import load
 from windlass.core.states import COMPLETED, ENDED, PAUSED, WAITING, Status
 from windlass.core.words import Result
 from windlass.engine import reads
-from windlass.engine.effects import Ledger
-from windlass.engine.loop import RunLoop
+from windlass.engine.activation import Activation
+from windlass.engine.ledger import Ledger
+from windlass.engine.letgo import FIRST_PAUSE, LONGEST_PAUSE, let_go
+from windlass.engine.loop import LOOK_SECONDS, RunLoop
 from windlass.engine.notifier import Ear
 from windlass.engine.services import Services
 
@@ -33,7 +46,7 @@ class Drives:
         self.broken: dict[str, BaseException] = {}  # why a drive here ended before its run settled
         self.closing = False
         self.parked: set[str] = set()  # runs that wait, last driven here
-        self._looking = False
+        self._looking = self._heard = False
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         for definition in definitions:
             self.learn(definition)
@@ -80,22 +93,52 @@ class Drives:
         return self._locks.get(run) or self._locks.setdefault(run, asyncio.Lock())
 
     async def _drive_alone(self, run: str) -> None:
-        while (drive := self.tasks.get(run)) is not None:
-            if self.is_driving(run):
-                return
-            await asyncio.wait([drive])
-            await asyncio.sleep(0)  # its callback has to run
+        if not await self.is_free(run):
+            return
         blueprint = self.blueprint(await reads.get(self.store, run))
-        record = await self.store.claim(run, self.services.owner)
         try:
+            record = await self.store.claim(run, self.services.owner)
             loaded = await self.store.load(run)
             position = load(loaded)
             blobs = await reads.with_blobs(self.store, position)
             ledger = await self._ledger(record)
-        except BaseException:
-            await self.store.release(run, record.epoch)
+        except RunOwned:
+            raise
+        except BaseException as error:
+            if isinstance(error, StoreCorrupt):
+                with suppress(StoreError):  # a store that knows no quarantine
+                    await self.store.maintain("quarantine", run=run, reason=str(error.args[0]))
+            self.let_go(run)
             raise
         self.begin(RunLoop(self.services, blueprint, record, position, ledger, blobs))
+
+    async def is_free(self, run: str) -> bool:
+        """Say whether no drive here will look at commands; one that is over has made its last write by then."""
+        while (drive := self.tasks.get(run)) is not None:
+            if self.is_driving(run):
+                return False
+            await asyncio.wait([drive])
+            await asyncio.sleep(0)  # its callback has to run
+        return True
+
+    def running(self) -> list[Activation]:
+        """Return the attempts under way here; may be called from another thread."""
+        return [activation for loop in tuple(self.loops.values()) for activation in tuple(loop.running.values())]
+
+    def let_go(self, run: str) -> None:
+        """Release a run, in the background, that this process may own and does not drive: its store has failed."""
+        if not self.closing:
+            self.services.seams.background(self._let_go(run), f"let go of {run}")
+
+    async def _let_go(self, run: str) -> None:
+        pause = FIRST_PAUSE
+        is_wanted: Callable[[], bool] = lambda: self.closing or run in self.tasks  # noqa: E731
+        while not is_wanted():
+            async with self.lock(run):
+                if await let_go(self.services, run, is_wanted):
+                    return
+            await self.services.seams.clock.sleep(pause)
+            pause = min(LONGEST_PAUSE, pause * 2)
 
     def is_driving(self, run: str) -> bool:
         """Say whether a drive here will still look at commands."""
@@ -142,6 +185,9 @@ class Drives:
             self.broken[run] = error
         self.services.notifier.wake(run)
         if error is not None:
+            self.let_go(run)
+            if isinstance(error, StaleLease):  # what was posted here meanwhile may have nobody to take it
+                self.services.seams.background(self.again(run, only_if_asked=True), f"again {run}")
             return
         head = loop.journal.head
         goes_on = head.status is Status.RUNNING  # a rollback that goes on
@@ -149,28 +195,38 @@ class Drives:
             if not self.parked:
                 self.services.notifier.listen("!", self._hear)
             self.parked.add(run)
-        if goes_on or loop.news:
+        if goes_on or loop.news or head.status is WAITING:  # a command may have come between its last look and its end
             self.services.seams.background(self.again(run, only_if_asked=not goes_on), f"again {run}")
         if self.wakes and head.status is WAITING and head.due_at is not None:
-            left = max(0.0, head.due_at - self.services.seams.clock.now())
-            wake = lambda: self.services.seams.background(self.again(run), f"timer {run}")  # noqa: E731
-            self.timers[run] = asyncio.get_running_loop().call_later(left, wake)
+            self._arm(run, head.due_at)
+
+    def _arm(self, run: str, due_at: float) -> None:
+        """Drive a parked run again once it is due; look again now and then, because the time of day may jump."""
+        left = due_at - self.services.seams.clock.now()
+        if left <= 0:
+            self.services.seams.background(self.again(run), f"timer {run}")
+        else:
+            wait = min(left, LOOK_SECONDS)
+            self.timers[run] = asyncio.get_running_loop().call_later(wait, self._arm, run, due_at)
 
     def _hear(self) -> None:
         """Something changed in the store, perhaps by another process: a parked run may have its answer."""
+        self._heard = True  # while it looks, too: what it has found may be older than this change
         if not self._looking and not self.closing:
             self._looking = True
             self.services.seams.background(self._look(), "look at parked runs")
 
     async def _look(self) -> None:
         try:
-            names = tuple(self.blueprints)
-            found = await self.store.find(queries.Runs(claimable=True, definitions=names, limit=1000))
+            while self._heard and not self.closing:
+                self._heard = False
+                names = tuple(self.blueprints)
+                found = await self.store.find(queries.Runs(claimable=True, definitions=names, limit=1000))
+                for record in found:
+                    if record.id in self.parked and record.id not in self.tasks:
+                        await self.again(record.id, only_if_asked=True)
         finally:
             self._looking = False
-        for record in found:
-            if record.id in self.parked and record.id not in self.tasks:
-                await self.again(record.id, only_if_asked=True)
 
     async def again(self, run: str, *, only_if_asked: bool = False) -> None:
         """Drive a run again that has work; somebody else may have been faster.
@@ -205,9 +261,22 @@ class Drives:
                     await asyncio.sleep(0)  # its callback has to run
                     continue
                 record = await reads.get(self.store, run)
-                if self.is_over(record, timers=timers):
-                    return await reads.result(self.store, run, self.blueprints.get(record.definition))
+                if self.is_over(record, timers=timers) and not await self._goes_on(record):
+                    result = await reads.result(self.store, run, self.blueprints.get(record.definition))
+                    if result.status != Status.RUNNING:  # or somebody has gone on with it since
+                        return result
+                    continue
                 await ear.changed()
+
+    async def _goes_on(self, record: r.RunRecord) -> bool:
+        """Say whether a run that waits has been asked for something since, which this process can see to."""
+        await asyncio.sleep(0)  # a caller that asks again and again leaves others their turn
+        if record.head.status is not WAITING or record.definition not in self.blueprints:
+            return False
+        if not await self.store.find(queries.Commands(run=record.id)):
+            return False
+        await self.again(record.id)
+        return True
 
     def is_over(self, record: r.RunRecord, *, timers: bool) -> bool:
         """Say whether to stop waiting for a run; a run that has ended has ended, whoever drove it.

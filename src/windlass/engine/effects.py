@@ -1,103 +1,89 @@
-"""The effect ledger: what has happened outside, what is in doubt, and how a doubt is settled (D15, D16).
+"""Effects: what a task does outside, once (D15, D16).
 
 An effect's identity is (address, name, key). Its intent is durable before the function is called, its outcome before
 the task goes on. It is looked up in the whole tree of branches and forks: done with the same arguments is adopted,
-with other arguments on a new branch it is a new effect and the old one is reported as standing.
+with other arguments on a new branch it is a new effect and the old one is reported as standing. What becomes of one
+that is in doubt is said in `doubts`.
 """
 
 import asyncio
 from collections.abc import Callable
 from hashlib import sha256
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-import msgspec
 from msgspec import Raw
 
-from windlass.core import changes, ops
-from windlass.core import records as r
+from windlass.core import ops
 from windlass.core.codec import Codec
 from windlass.core.crashpoint import crashpoint
-from windlass.core.errors import DefinitionError, EffectDiverged
-from windlass.core.position import Pending
-from windlass.core.words import EffectNotDone, Happened
+from windlass.core.errors import AttemptTimeout, ContextClosed, DefinitionError, EffectDiverged
+from windlass.core.words import EffectNotDone, OnDoubt, Undo
 from windlass.engine.activation import Activation
-from windlass.engine.functions import run_function
-from windlass.engine.questions import ask
+from windlass.engine.doubts import Wanted, answer_value, settled
+from windlass.engine.functions import LeftBehind, result_codec, result_type, run_within
+from windlass.engine.ledger import absent, completed, effect_key, line_of, next_key
 
-OnDoubt: TypeAlias = Literal["ask", "retry"] | Callable[..., Any]
-DOUBT_SCHEMA = {
-    "type": "object",
-    "properties": {"happened": {"type": "boolean"}, "value": {}},
-    "required": ["happened"],
-}
-
-
-class Ledger:
-    """The effects of a run's family, as far as other branches made them; loaded only where there are other branches."""
-
-    def __init__(self, tree: str, effects: list[r.Effect], adopt: str) -> None:
-        self.tree = tree
-        self.adopt = adopt
-        self._by_identity: dict[tuple[str, str, str], list[r.Effect]] = {}
-        for effect in effects:
-            self._by_identity.setdefault((effect.address, effect.name, effect.key), []).append(effect)
-
-    def before(self, activation: Activation, name: str, key: str) -> list[r.Effect]:
-        """The same effect on other branches and runs of the tree, oldest first."""
-        run, branch = activation.journal.record.id, activation.journal.position.branch
-        kept = self._by_identity.get((activation.address, name, key), [])
-        return [effect for effect in kept if (effect.run, effect.branch) != (run, branch)]
-
-    def note(self, effect: r.Effect) -> None:
-        """Add what this process wrote, for branches that a rollback begins here."""
-        kept = self._by_identity.setdefault((effect.address, effect.name, effect.key), [])
-        kept[:] = [e for e in kept if (e.run, e.branch) != (effect.run, effect.branch)]
-        kept.append(effect)
-
-
-def effect_key(activation: Activation, name: str, key: str) -> str:
-    """Return the idempotency key: neither attempt nor epoch is in it; the generation is."""
-    generation = _generation(activation, name, key)
-    said = f"{activation.journal.record.id}|{activation.address}|{name}|{key}|{generation}"
-    return sha256(said.encode()).hexdigest()[:32]
-
-
-def _generation(activation: Activation, name: str, key: str) -> int:
-    """Count completed undos and superseding branches of this effect in the tree."""
-    intent = activation.pending.intents.get(f"{name}|{key}")
-    if intent is not None:
-        return intent.generation
-    before = activation.ledger.before(activation, name, key)
-    return max((effect.generation + 1 for effect in before), default=0)
+Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
 async def perform(
-    activation: Activation, codec: Codec, name: str, key: str,
-    call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]], *, on_doubt: OnDoubt, undo: str,
+    activation: Activation, name: str, key: str, call: Call, *, on_doubt: OnDoubt,
+    undo: Callable[..., Any] | Undo | str, returns: Any,
 ) -> Any:  # fmt: skip
     """Make an effect happen once, or return what it gave when it did. See `Context.effect`."""
-    if undo and undo not in activation.node.undo:
-        said = f"{activation.address}: effect {name!r} names the undo {undo!r}, which the task does not declare"
-        raise DefinitionError("task.undo", said, hint="declare it with @task(undo=[...])")
-    identity = f"{name}|{key}"
-    if activation.nth("effect" + identity):
+    fn, arguments, named = call
+    undo_name = _undo_name(activation, name, undo)
+    if activation.nth(f"effect{name}|{key}"):
         raise EffectDiverged(f"{activation.address}: effect {name!r} was asked for twice in one attempt")
-    arguments = codec.encode([list(call[1]), call[2]], f"{activation.address}.{name}")
-    digest = sha256(codec.key([list(call[1]), call[2]])).hexdigest()
+    codec, declared = result_codec(activation.blueprint.codec, fn, returns), result_type(fn, returns)
+    handed = effect_key(activation, name, key)
+    encoded = codec.encode([list(arguments), named], f"{activation.address}.{name}")
+    digest = _digest(codec, arguments, named, handed)
     await activation.firm()
-    kept = await _settled(activation, codec, identity, digest, call, on_doubt)
+    wanted = Wanted(codec, name, key, digest, on_doubt, declared)
+    kept = await settled(activation, wanted)
     if kept is not None:
+        if kept.how == "answered":
+            return answer_value(kept, declared)
         return codec.decode(bytes(kept.value), activation.journal.blob)
-    adopted = await _adopted(activation, name, key, digest)
-    if adopted is not None:
-        return codec.decode(bytes(adopted.value), activation.journal.blob)
-    activation.journal.keep(arguments.blobs)
+    if activation.stopping or activation.closed:
+        raise ContextClosed(f"{activation.address}: attempt {activation.attempt} is over")
+    now, generation = next_key(activation, name, key)
+    if now != handed:
+        await _begin_again(activation)
+    activation.journal.keep(encoded.blobs)
     intent = ops.EffectIntended(
-        activation.address, name, identity, effect_key(activation, name, key), Raw(arguments.data), digest,
-        on_doubt if isinstance(on_doubt, str) else "verify", undo, _generation(activation, name, key),
-        activation.attempt,
+        activation.address, name, wanted.identity, now, Raw(encoded.data), digest,
+        on_doubt if isinstance(on_doubt, str) else "verify", undo_name, generation, activation.attempt,
+        activation.services.seams.clock.now(),
     )  # fmt: skip
-    task = activation.services.seams.spawn(_happen(activation, codec, intent, call), f"effect {name}")
+    return await _in_flight(activation, codec, intent, call)
+
+
+def _undo_name(activation: Activation, name: str, undo: Callable[..., Any] | Undo | str) -> str:
+    fn = undo.fn if isinstance(undo, Undo) else undo
+    named = fn if isinstance(fn, str) else getattr(fn, "__name__", "")
+    if named and named not in activation.node.undo:
+        said = f"{activation.address}: effect {name!r} names the undo {named!r}, which the task does not declare"
+        raise DefinitionError("task.undo", said, hint="declare it with @task(undo=[...])")
+    return str(named)
+
+
+def _digest(codec: Codec, arguments: tuple[Any, ...], named: dict[str, Any], key: str) -> str:
+    """Digest the arguments without the effect's own key, which is another after an undo and on another branch."""
+    return sha256(codec.key([list(arguments), named]).replace(key.encode(), b"$key")).hexdigest()
+
+
+async def _begin_again(activation: Activation) -> None:
+    """Run the attempt again from its start: the key that it was handed is not the one that the effect has now."""
+    activation.stop("restart")
+    await asyncio.get_running_loop().create_future()
+
+
+async def _in_flight(activation: Activation, codec: Codec, intent: ops.EffectIntended, call: Call) -> Any:
+    if activation.enough is None:
+        activation.enough = asyncio.get_running_loop().create_future()
+    task = activation.services.seams.spawn(_happen(activation, codec, intent, call), f"effect {intent.name}")
     activation.begin_op()
     activation.effects.add(task)
     task.add_done_callback(activation.effect_ended)
@@ -108,127 +94,33 @@ async def perform(
         activation.end_op()
 
 
-async def _happen(
-    activation: Activation, codec: Codec, intent: ops.EffectIntended,
-    call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]],
-) -> Any:  # fmt: skip
-    journal, pending = activation.journal, activation.pending
+async def _happen(activation: Activation, codec: Codec, intent: ops.EffectIntended, call: Call) -> Any:
+    journal, ledger, pending = activation.journal, activation.ledger, activation.pending
     if intent.key not in pending.intents or intent.key in pending.cleared:
         crashpoint("effect.intent.before")
-        journal.change(_line(activation, intent, "intended"))
+        ledger.put(journal, line_of(journal, ledger.tree, intent, "intended"))
         await activation.record(intent)
     crashpoint("effect.call.before")
+    fn, arguments, named = call
     try:
-        value = await run_function(activation.services.pool, *call)
+        value = await run_within(activation.services, fn, arguments, named, enough=activation.enough)
     except EffectNotDone:
-        await activation.record(ops.EffectInDoubt(activation.address, intent.name, intent.key, "it did not happen"))
+        await activation.record(absent(journal, ledger, intent, "it did not happen"))
+        raise
+    except LeftBehind:
+        why = f"no outcome {activation.patience:g} s after the attempt was stopped"
+        await activation.record(ops.EffectInDoubt(intent.address, intent.name, intent.key, why=why))
+        raise AttemptTimeout(f"{intent.address}: effect {intent.name!r}: {why}", kind="AttemptTimeout") from None
+    except Exception as error:
+        await activation.record(ops.EffectInDoubt(intent.address, intent.name, intent.key, why=f"raised {error!r}"))
         raise
     crashpoint("effect.call.after")
-    encoded = codec.encode(value, f"{activation.address}.{intent.name}")
+    try:
+        encoded = codec.encode(value, f"{activation.address}.{intent.name}")
+    except Exception as error:  # it happened: that is kept, though its value cannot be
+        await activation.record(completed(journal, ledger, intent, ops.NULL, "unkept", why=str(error)))
+        raise
     journal.keep(encoded.blobs)
-    await _complete(activation, intent, Raw(encoded.data), "completed")
+    await activation.record(completed(journal, ledger, intent, Raw(encoded.data), "completed"))
     crashpoint("effect.result.after")
     return value if encoded.frozen else codec.decode(encoded.data, journal.blob)
-
-
-async def _complete(activation: Activation, intent: ops.EffectIntended, value: Raw, how: str) -> None:
-    line = _line(activation, intent, "done", value)
-    activation.journal.change(line)
-    activation.ledger.note(line.effect)
-    await activation.record(ops.EffectCompleted(activation.address, intent.name, intent.key, value, how))
-
-
-def _line(activation: Activation, intent: ops.EffectIntended, status: Any, value: Raw = ops.NULL) -> changes.EffectPut:
-    journal = activation.journal
-    return changes.EffectPut(
-        r.Effect(
-            tree=activation.ledger.tree, run=journal.record.id, branch=journal.position.branch,
-            address=intent.address, name=intent.name, key=intent.key.partition("|")[2],
-            effect_key=intent.effect_key, generation=intent.generation, status=status, arguments=intent.arguments,
-            arguments_digest=intent.arguments_digest, on_doubt=intent.on_doubt, undo=intent.undo, value=value,
-            seq=journal.position.seq, at=journal.seams.clock.now(),
-        )
-    )  # fmt: skip
-
-
-async def _settled(
-    activation: Activation, codec: Codec, identity: str, digest: str,
-    call: tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]], on_doubt: OnDoubt,
-) -> ops.EffectCompleted | None:  # fmt: skip
-    """Return the outcome that is known or becomes known; None when the function has to be called."""
-    pending, address = activation.pending, activation.address
-    intent = pending.intents.get(identity)
-    if intent is None:
-        return None
-    name = intent.name
-    outcome = pending.outcomes.get(identity)
-    if outcome is not None and (intent.arguments_digest == digest or outcome.how == "answered"):
-        return outcome
-    if intent.arguments_digest != digest:
-        activation.journal.say("effect.diverged", address, name=name, key=intent.effect_key)
-        said = f"The effect {name!r} of {address} was asked for with other arguments than before. Let it stand?"
-        await _ask(activation, identity, said)
-    elif identity in pending.cleared:
-        return None
-    elif on_doubt == "retry":
-        await activation.record(ops.EffectInDoubt(address, name, identity, "called again with the same key"))
-    elif callable(on_doubt):
-        verdict = await run_function(activation.services.pool, on_doubt, call[1], call[2])
-        if isinstance(verdict, Happened):
-            value = codec.encode(verdict.value, f"{address}.{name}")
-            await _complete(activation, intent, Raw(value.data), "verified")
-        else:
-            await activation.record(ops.EffectInDoubt(address, name, identity, "verified: it did not happen"))
-    else:
-        await _ask(activation, identity, doubt_prompt(intent))
-    settled = activation.pending
-    return None if identity in settled.cleared else settled.outcomes.get(identity)
-
-
-async def _ask(activation: Activation, identity: str, prompt: str) -> None:
-    """Let a person say whether the effect happened; the answer's consequence is `answered`'s."""
-    await ask(activation, doubt_key(activation.pending, identity), prompt, DOUBT_SCHEMA)
-
-
-def doubt_key(pending: Pending, identity: str) -> str:
-    """Name the question about a doubt: a new one each time the effect falls in doubt again."""
-    start = f"doubt|{identity}|"
-    return f"{start}{sum(key.startswith(start) for key in pending.answers)}"
-
-
-def doubt_prompt(intent: ops.EffectIntended) -> str:
-    """Say what is in doubt: the effect, its key and its arguments."""
-    arguments = bytes(intent.arguments).decode()
-    return f"Did the effect {intent.name!r} of {intent.address} happen? key {intent.effect_key}, arguments {arguments}"
-
-
-def answered(address: str, identity: str, name: str, value: bytes) -> ops.EffectCompleted | ops.EffectInDoubt:
-    """Turn the answer to a doubt into its consequence: an outcome, or leave to call again."""
-    verdict = msgspec.json.decode(value)
-    if isinstance(verdict, dict) and verdict.get("happened") is True:
-        outcome = Raw(msgspec.json.encode(verdict.get("value")))
-        return ops.EffectCompleted(address, name, identity, outcome, "answered")
-    return ops.EffectInDoubt(address, name, identity, "answered: it did not happen")
-
-
-async def _adopted(activation: Activation, name: str, key: str, digest: str) -> ops.EffectCompleted | None:
-    """Take the outcome of the same effect on another branch, or report it as standing."""
-    before = activation.ledger.before(activation, name, key)
-    if not before or activation.ledger.adopt != "adopt":
-        return None
-    last = before[-1]
-    if last.status != "done":
-        return None
-    if last.arguments_digest != digest:
-        activation.journal.change(changes.EffectPut(msgspec.structs.replace(last, status="standing")))
-        activation.journal.say("effect.diverged", activation.address, name=name, key=last.effect_key, standing=True)
-        return None
-    intent = ops.EffectIntended(
-        activation.address, name, f"{name}|{key}", last.effect_key, last.arguments, digest, last.on_doubt, last.undo,
-        last.generation, activation.attempt,
-    )  # fmt: skip
-    line = _line(activation, intent, "done", last.value)
-    activation.journal.change(line)
-    outcome = ops.EffectCompleted(activation.address, name, f"{name}|{key}", last.value, "adopted")
-    await activation.record(intent, outcome)
-    return outcome

@@ -1,12 +1,12 @@
 """Taking a run over: what its last owner left, who died, what is in doubt, and what may run."""
 
-from windlass.core import ops, queries
+from windlass.core import queries
 from windlass.core.position import Pending
 from windlass.core.states import FAILED, PAUSED, RUNNING, WAITING
 from windlass.engine.activation import NOTHING
+from windlass.engine.doubts import doubts, is_doubtful
 from windlass.engine.drive import Drive
-from windlass.engine.effects import DOUBT_SCHEMA, doubt_key, doubt_prompt
-from windlass.engine.questions import question
+from windlass.engine.failures import proposed
 
 MOST_CRASHES = 3  # owners that died in a row without a step between: the run is poison (D6)
 
@@ -32,37 +32,25 @@ async def enter(drive: Drive) -> None:
     if changed and (record.owner is not None or drive.leaving):
         drive.journal.say("definition.code_changed", nodes=changed)
     clean = record.head.status in (WAITING, PAUSED, FAILED)
-    asked = [op for address, pending in position.pending.items() for op in _doubts(drive, address, pending)]
+    asked = [op for pending in position.pending.values() for op in doubts(drive.journal, pending)]
     drive.journal.note(*asked)
     doubtful = {op.address for op in asked}
     for address, pending in position.pending.items():
         if address in position.waiting and pending.failure is not None and pending.is_failed:
+            if pending.rollback and not drive.leaving:
+                drive.leaving, drive.rollback = "rollback", proposed(address, pending.attempts, pending.rollback)
             drive.failure = drive.failure or (address, pending.failure)
     for address in position.waiting:
         if address in position.settled:
             continue
         pending = position.pending.get(address, NOTHING)
-        if (clean and _is_blocked(drive, pending)) or address in doubtful or _is_doubtful(pending):
+        if (clean and _is_blocked(drive, pending)) or address in doubtful or is_doubtful(pending):
             drive.resting[address] = "retry" if (pending.due_at or 0) > drive.clock.now() else "waits"
         else:
             drive.ready.append(address)
             drive.tell_fired(address)
     if record.owner is not None or asked:
         await drive.journal.write("record", status=drive.journal.head.status if drive.leaving else RUNNING)
-
-
-def _doubts(drive: Drive, address: str, pending: Pending) -> list[ops.QuestionAsked]:
-    return [
-        question(drive.journal, address, doubt_key(pending, key), doubt_prompt(intent), DOUBT_SCHEMA)
-        for key, intent in pending.intents.items()
-        if intent.on_doubt == "ask" and key not in pending.outcomes and key not in pending.cleared
-        and doubt_key(pending, key) not in pending.asked
-    ]  # fmt: skip
-
-
-def _is_doubtful(pending: Pending) -> bool:
-    """A person has yet to say whether an effect of it happened: nothing of it runs before that (D16)."""
-    return any(key.startswith("doubt|") for key in pending.asked if key not in pending.answers)
 
 
 def _is_blocked(drive: Drive, pending: Pending) -> bool:

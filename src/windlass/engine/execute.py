@@ -50,11 +50,12 @@ async def attempt(activation: Activation) -> Outcome:
             return Outcome(activation, error=activation.stop_error(), stopped=activation.stopping)
         return Outcome(activation, error=error)
     finally:
+        activation.has_ended = True
+        if activation.effects:
+            await asyncio.wait(activation.effects)  # the attempt's clocks bound them
+        activation.closed = True
         for clock in activation.clocks:
             clock.cancel()
-        if activation.effects:
-            await asyncio.wait(activation.effects)
-        activation.closed = True
 
 
 async def _settled(activation: Activation, error: asyncio.CancelledError) -> Outcome:

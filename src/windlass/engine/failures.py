@@ -10,10 +10,11 @@ import msgspec
 
 from windlass.core import changes, ops, queries
 from windlass.core import records as r
-from windlass.core.errors import TaskError, ValidationFailed, WindlassError
+from windlass.core.errors import AttemptTimeout, TaskError, ValidationFailed, WindlassError
 from windlass.core.types import json_schema
 from windlass.core.words import Failed, RecoveryAction
 from windlass.engine.activation import Activation, Outcome
+from windlass.engine.doubts import is_doubtful
 from windlass.engine.drive import Drive
 from windlass.engine.execute import keep_writes
 from windlass.engine.questions import question
@@ -31,6 +32,9 @@ def decide(drive: Drive, outcome: Outcome) -> r.Finished | None:
         reader = drive.running.get(consumer)
         if reader is not None:
             reader.stop("restart")
+    if isinstance(outcome.error, AttemptTimeout) and (activation.has_asked or is_doubtful(activation.pending)):
+        drive.resting[activation.address] = "waits"  # its time was up while it found out whether an effect happened
+        return None
     if outcome.error is None:
         if outcome.stopped != "waiting":  # it goes on if nothing comes of what stopped it: a resume may follow a pause
             drive.ready.append(activation.address)
@@ -47,6 +51,8 @@ def decide(drive: Drive, outcome: Outcome) -> r.Finished | None:
         if due_at <= drive.clock.now():
             drive.ready.append(activation.address)
         return None
+    if action.kind == "rollback":
+        failed = msgspec.structs.replace(failed, rollback=action.to or activation.node.id)
     drive.journal.note(failed)
     return _instead(drive, activation, failure, action)
 
@@ -86,7 +92,7 @@ def _instead(drive: Drive, activation: Activation, failure: ops.Failure, action:
         return msgspec.structs.replace(finished, skipped=action.kind == "skip")
     if action.kind == "rollback":
         drive.leaving = "rollback"
-        drive.rollback = {"to": action.to or node.id, "go_on": True}
+        drive.rollback = proposed(address, activation.attempt, action.to or node.id)
         return None
     if action.kind == "escalate":
         prompt = f"{address} failed: {failure.message}. What is its output?"
@@ -101,6 +107,11 @@ def _instead(drive: Drive, activation: Activation, failure: ops.Failure, action:
     drive.failure = drive.failure or (address, failure)
     drive.leaving = drive.leaving or "fail"
     return None
+
+
+def proposed(address: str, attempt: int, to: str) -> dict[str, Any]:
+    """Make the arguments of a rollback that `recover` proposed; it has one name, whoever does it."""
+    return {"to": to, "go_on": True, "id": f"{address}|{attempt}|{to}"}
 
 
 def _shape(node: Any) -> Any:

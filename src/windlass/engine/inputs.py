@@ -1,10 +1,30 @@
-"""What is given from outside, as channel writes: a run's input, and the edits of a resume or fork."""
+"""What is given from outside: a run's input, the edits of a resume or fork, and answers, as writes and as bytes."""
 
+from base64 import b64decode
+from collections.abc import Mapping
 from typing import Any
 
+from msgspec import Raw, json, to_builtins
+
 from windlass.core.blueprint import Blueprint
-from windlass.core.errors import InputError
+from windlass.core.codec import Codec
+from windlass.core.envelope import LONG
+from windlass.core.errors import InputError, ValueNotKept, ValueTooLarge
+from windlass.core.shapes import family_of
 from windlass.core.types import convert
+
+
+def check_text(text: str, where: str) -> str:
+    """Return a name, if it is one that can be written down.
+
+    Raises:
+        InputError: it holds a lone surrogate.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise InputError(where, f"{text!r} is no text", hint="a lone surrogate is no character") from None
+    return text
 
 
 def unknown_channel(blueprint: Blueprint, name: str) -> InputError:
@@ -34,13 +54,59 @@ def input_writes(blueprint: Blueprint, given: Any) -> dict[str, Any]:
     return {name: convert(value, blueprint.channels[name].type, f"input.{name}") for name, value in plain.items()}
 
 
-def check_edits(blueprint: Blueprint, edits: dict[str, Any] | None) -> None:
-    """Refuse edits of channels that do not exist, or of another type.
+def packed(blueprint: Blueprint, edits: dict[str, Any] | None) -> dict[str, Any]:
+    """Turn edits into the arguments of a command, from which `unpacked` makes the same values again.
 
     Raises:
-        InputError: see above; it names the channel.
+        InputError: an edit names no channel, or has not its type.
+        ValueNotKept, ValueTooLarge: it cannot be kept; nothing was posted.
     """
+    kept: dict[str, Raw] = {}
+    contents: dict[str, bytes] = {}
     for name, value in (edits or {}).items():
         if name not in blueprint.channels or name.startswith("join:"):
             raise unknown_channel(blueprint, name)
-        convert(value, blueprint.channels[name].type, f"edits.{name}")
+        typed = convert(value, blueprint.channels[name].type, f"edits.{name}")
+        encoded = blueprint.codec.encode(typed, f"edits.{name}")
+        kept[name] = Raw(encoded.data)
+        contents |= {blob.digest: bytes(blob.content) for blob in encoded.blobs}
+    return {"edits": kept, "contents": contents} if contents else {"edits": kept}
+
+
+def unpacked(blueprint: Blueprint, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Make the values of edits from the arguments of the command that brought them.
+
+    Raises:
+        InputError: one has not the type that its channel has here.
+        DecodeError: it is of a type that the definition does not know here.
+    """
+    contents = arguments.get("contents", {})
+    typed = {}
+    for name, data in (arguments.get("edits") or {}).items():
+        value = blueprint.codec.decode(json.encode(data), lambda digest: b64decode(contents[digest]), trusted=True)
+        typed[name] = convert(value, blueprint.channels[name].type, f"edits.{name}")
+    return typed
+
+
+def spoken(codec: Codec, value: Any) -> bytes:
+    """Turn an answer into the bytes that are kept, from which the codec of the run's definition makes it again.
+
+    An object of a class that the codec does not know is kept as the JSON that it stands for: what the question's
+    schema asks for makes the object from it.
+
+    Raises:
+        ValueNotKept, ValueTooLarge: it cannot be kept; nothing was posted.
+    """
+    try:
+        encoded = codec.encode(value, "answer")
+    except ValueNotKept:
+        if family_of(type(value)) in (None, "builtin"):
+            raise
+        try:
+            plain = to_builtins(value)
+        except (TypeError, ValueError, RecursionError):
+            plain = value
+        encoded = codec.encode(plain, "answer")
+    if encoded.blobs:
+        raise ValueTooLarge("answer", sum(len(blob.content) for blob in encoded.blobs), LONG)
+    return encoded.data

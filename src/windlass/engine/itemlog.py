@@ -33,6 +33,7 @@ class Lane:
     items: list[r.Item] = field(default_factory=list)
     firm: set[tuple[str, int]] = field(default_factory=set)  # (address, attempt) whose end is durable
     handed: dict[str, int] = field(default_factory=dict)  # consumer address → items from the start
+    coming: int = 0  # items in a commit that is on its way: the position is ahead of it
 
 
 class ItemLog:
@@ -165,6 +166,7 @@ class ItemLog:
         piece = json.decode(output, type=list[tuple[int, Raw]])[0][1] if activation.node.mapped else output
         item = self._item(activation, piece, "stream")
         self.journal.change(changes.ItemsPut((item,)))
+        self._lane(activation.address).coming += 1
         return item
 
     def finished(self, activation: Activation, item: r.Item | None) -> None:
@@ -172,6 +174,7 @@ class ItemLog:
         if activation.node.streams_to:
             self._lane(activation.address).firm.add((activation.address, activation.attempt))
             if item is not None:
+                self._lane(activation.address).coming -= 1
                 self._deliver(item)
             self._notice()
 
@@ -207,7 +210,7 @@ class ItemLog:
             if place < len(lane.items):
                 lane.handed[activation.address] = place + 1
                 yield codec.decode(bytes(lane.items[place].value), self.journal.blob)
-            elif position.visits.get(source) and not position.left.get(source) and self._all_firm(lane):
+            elif position.visits.get(source) and not position.left.get(source) and self._is_whole(lane):
                 return
             else:
                 await self._next(activation)
@@ -221,8 +224,8 @@ class ItemLog:
             ):
                 await self._next(activation)
 
-    def _all_firm(self, lane: Lane) -> bool:
-        return all((item.address, item.attempt) in lane.firm for item in lane.items)
+    def _is_whole(self, lane: Lane) -> bool:
+        return not lane.coming and all((item.address, item.attempt) in lane.firm for item in lane.items)
 
     async def _next(self, activation: Activation) -> None:
         """Wait for news; while nothing else goes on in the run, the loop may stop the attempt (`starved`)."""

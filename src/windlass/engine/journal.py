@@ -134,7 +134,10 @@ class Journal:
         if kind == "record" and not self.has_notes:
             return  # a row tells at least one event; changes ride along with the next one
         flush = bool(self._ops) or kind == "record" or status is not None or release
-        write = self.compose(kind, step, finished, dropped, status or self.head.status, due_at, release)
+        status = status or self.head.status
+        if status is Status.WAITING and not release:
+            status = Status.RUNNING  # somebody drives it; if that one dies, nothing else says that there is work
+        write = self.compose(kind, step, finished, dropped, status, due_at, release)
         try:
             await self._send(write, flush=flush)
         except BaseException as error:

@@ -18,11 +18,13 @@ from windlass.engine.commands import hurry, take
 from windlass.engine.drive import Drive
 from windlass.engine.entry import enter
 from windlass.engine.execute import attempt
+from windlass.engine.ledger import in_doubt
 from windlass.engine.reconcile import reconcile
 from windlass.engine.tree import roll_back
 
 SLICE_SECONDS = 0.005  # a run that never waits lets others have the loop this often
 SOON_SECONDS = 1.0  # what is due sooner is waited for in memory (D19)
+LOOK_SECONDS = 60.0  # a wait for a time of day looks so often whether that has jumped
 STALL_SECONDS = 60.0
 EFFECT_SECONDS = 5.0  # that an effect in flight gets when the process leaves; after that it is in doubt
 
@@ -52,7 +54,7 @@ class RunLoop(Drive):
 
     async def _leave(self) -> None:
         """Interrupt what still runs; effects in flight get a while to come to their outcome."""
-        effects = {effect for activation in self.running.values() for effect in activation.effects}
+        effects = {effect for activation in self.running.values() for effect in activation.effects} | self.undos
         if effects and self.journal.broken is None:
             await asyncio.wait(effects, timeout=EFFECT_SECONDS)
         for activation in self.running.values():
@@ -220,11 +222,11 @@ class RunLoop(Drive):
         position = self.position
         if self.leaving == "cancel":
             await failures.withdraw(self)
-            await self.end(CANCELLED, "run.cancelled")
+            await self.end(CANCELLED, "run.cancelled", in_doubt=in_doubt(self.position))
         elif self.leaving == "rollback":
             await roll_back(self)
         elif self.leaving == "pause":
-            await self.end(PAUSED, "run.paused")
+            await self.end(PAUSED, "run.paused", in_doubt=in_doubt(self.position))
         elif self.leaving == "stay":
             self.over = True
             if self.journal.has_changes:
@@ -258,7 +260,8 @@ class RunLoop(Drive):
         self._wake = loop.create_future()
         if self.done or self.news:
             return
-        handle = None if due is None else loop.call_later(max(0.0, due - self.clock.now()), self.wake)
+        left = None if due is None else max(0.0, due - self.clock.now())
+        handle = None if left is None else loop.call_later(min(left, LOOK_SECONDS), self.wake)
         try:
             await self._wake
         finally:

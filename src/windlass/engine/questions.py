@@ -13,13 +13,15 @@ from windlass.engine.activation import Activation
 from windlass.engine.journal import Journal
 
 
-async def ask(activation: Activation, identity: str, prompt: str, shape: Any) -> bytes:
+async def ask(
+    activation: Activation, identity: str, prompt: str, shape: Any, about: dict[str, Any] | None = None
+) -> bytes:
     """Return the answer of a question as JSON; ask it if it was not asked, wait if it is open."""
     if identity not in activation.pending.asked:
         activation.begin_op()
         try:
             await activation.firm()
-            asked = question(activation.journal, activation.address, identity, prompt, shape)
+            asked = question(activation.journal, activation.address, identity, prompt, shape, about)
             crashpoint("interrupt.create")
             await activation.record(asked)
         finally:
@@ -29,11 +31,16 @@ async def ask(activation: Activation, identity: str, prompt: str, shape: Any) ->
     return bytes(activation.pending.answers[identity])
 
 
-def question(journal: Journal, address: str, identity: str, prompt: str, shape: Any) -> ops.QuestionAsked:
+def question(
+    journal: Journal, address: str, identity: str, prompt: str, shape: Any, about: dict[str, Any] | None = None
+) -> ops.QuestionAsked:
     """Make a question with its one stable id, and put its line into the next write."""
     run, schema = journal.record.id, Raw(msgspec.json.encode(shape))
     id_ = sha256(f"{run}|{journal.position.branch}|{address}|{identity}".encode()).hexdigest()[:16]
     asked_at = journal.seams.clock.now()
-    line = r.Question(id=id_, run=run, address=address, key=identity, prompt=prompt, schema=schema, asked_at=asked_at)
+    line = r.Question(
+        id=id_, run=run, address=address, key=identity, prompt=prompt, schema=schema, asked_at=asked_at,
+        about=about or {},
+    )  # fmt: skip
     journal.change(changes.QuestionPut(line))
-    return ops.QuestionAsked(address, identity, id_, prompt, schema)
+    return ops.QuestionAsked(address, identity, id_, prompt, schema, about or {})

@@ -120,13 +120,19 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str
 
 
 async def replay(store: Store, run: str, blueprint: Blueprint | None) -> Replay:
-    """Apply a run's log again from its beginning and compare the state digest at every checkpoint. Runs no node."""
+    """Apply a run's log again from its beginning and compare the state digest at every checkpoint. Runs no node.
+
+    What was pruned is passed over: the row behind it brings its snapshot.
+    """
     record = await get(store, run)
     position: Position | None = None
     differing: list[int] = []
     number = after = 0
     while page := await store.find(queries.Rows(run=run, after=after)):
         for row in page:
+            if row.kind == "pruned":
+                position = None
+                continue
             body = BODY.decode(row.body)
             if position is None or row.branch != position.branch:
                 position = await _start(store, record, row)
@@ -173,7 +179,7 @@ async def events(
             if until_settled is not None:
                 fresh = await _items(store, run, seen) if log is None else log.since(seen)
                 seen = max([seen, *(arrival for arrival, _ in fresh)])
-                batch = sorted([*batch, *(event for _, event in fresh)], key=lambda event: event.at)  # stable
+                batch = _merged(batch, [event for _, event in fresh])
             for event in batch:
                 yield event
             after = rows[-1].last if rows else after
@@ -183,6 +189,17 @@ async def events(
             if until_settled is None or (record.head.seq <= after and until_settled(record)):
                 return
             await ear.changed()
+
+
+def _merged(told: list[Event], items: list[Event]) -> list[Event]:
+    """Put items between events by their times; each keep their own order, though the time of day may go back."""
+    merged, place = [], 0
+    for event in told:
+        while place < len(items) and items[place].at < event.at:
+            merged.append(items[place])
+            place += 1
+        merged.append(event)
+    return [*merged, *items[place:]]
 
 
 async def _items(store: Store, run: str, after: int) -> list[tuple[int, Event]]:

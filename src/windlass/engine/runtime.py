@@ -24,6 +24,7 @@ from windlass.engine.notifier import Notifier
 from windlass.engine.pool import Pool
 from windlass.engine.services import Services
 from windlass.engine.tree import Target
+from windlass.engine.watchdog import Watchdog
 from windlass.stores.base import Store, open_store
 
 
@@ -62,7 +63,9 @@ class Runtime:
         self.services = Services(self.store, self._seams, owner, notifier, pool, make_context)
         self._drives = Drives(self.services, self._definitions, timers=self._timers)
         self._control = Control(self.services, self._drives)
-        self._heartbeat = Heartbeat(self.store, self._seams, owner)
+        drives = self._drives
+        self.watchdog = Watchdog(self._seams.clock, drives.running, lambda: bool(drives.tasks))
+        self._heartbeat = Heartbeat(self.store, self._seams, owner, self.watchdog.look)
         await self.store.renew(owner)
         self._heartbeat.start()
         return self

@@ -4,11 +4,11 @@ A branch begins with a snapshot of the position that it starts from; values that
 copies little. The rows of the branch that was left stay in the log.
 """
 
-from typing import Any
+from collections.abc import AsyncIterator
 
 import msgspec
 
-from windlass.core import changes, ops, queries
+from windlass.core import queries
 from windlass.core import records as r
 from windlass.core.blueprint import Blueprint, Checkpoints
 from windlass.core.crashpoint import crashpoint
@@ -18,9 +18,10 @@ from windlass.core.records import BODY, Body
 from windlass.core.states import PAUSED, RUNNING
 from windlass.engine.drive import Drive
 from windlass.engine.failures import withdraw
-from windlass.engine.functions import run_function
+from windlass.engine.undo import ask_about, undo_after
 from windlass.stores.base import Store
 
+PAGE = 1_000
 Target = int | str | tuple[str, int]  # a checkpoint, a savepoint or node by name, or (node, visit)
 
 
@@ -28,6 +29,7 @@ async def position_at(store: Store, record: r.RunRecord, seq: int) -> Position:
     """Fold the run's log up to event `seq`: from the last snapshot before it, whatever branch it lies on.
 
     Raises:
+        CheckpointUnknown: what leads there was pruned.
         StoreCorrupt: a row or snapshot on the way is damaged.
     """
     manifests = await store.find(queries.Manifests(run=record.id, until=seq))
@@ -40,6 +42,8 @@ async def position_at(store: Store, record: r.RunRecord, seq: int) -> Position:
         if not page or page[-1].last >= seq:
             break
         after = page[-1].last
+    if any(row.kind == "pruned" for row in rows) or (rows[-1].last if rows else after) != seq:
+        raise CheckpointUnknown(f"run {record.id}: the checkpoint at event {seq} was pruned")
     return load(r.Loaded(record, manifest, tuple(rows)))
 
 
@@ -51,6 +55,15 @@ async def steps(store: Store, run: str, until: int | None = None) -> list[r.Row]
         found += page
         after = page[-1].last
     return found
+
+
+async def _steps_back(store: Store, run: str) -> AsyncIterator[r.Row]:
+    """Walk the step rows of a run from its end, a page at a time: what is looked for is mostly near."""
+    size, until = PAGE // 10, None
+    while page := await store.find(queries.Rows(run=run, until=until, kind="step", newest_first=True, limit=size)):
+        for row in page:
+            yield row
+        size, until = PAGE, page[-1].last - 1
 
 
 def is_kept(checkpoints: Checkpoints, row: r.Row, *, is_last: bool) -> bool:
@@ -69,15 +82,23 @@ async def resolve(store: Store, record: r.RunRecord, target: Target, checkpoints
     Raises:
         CheckpointUnknown: there is none, or the strategy did not keep it.
     """
-    rows = list(reversed(await steps(store, record.id)))
-    rows.sort(key=lambda row: row.branch != record.head.branch)  # stable: latest first within each
-    for place, row in enumerate(rows):
-        if _matches(row, target):
-            if not is_kept(checkpoints, row, is_last=place == 0):
-                said = f"run {record.id}: checkpoint {row.n} was not kept; the strategy is {checkpoints.keep!r}"
-                raise CheckpointUnknown(said)
-            return row
-    raise CheckpointUnknown(f"run {record.id} has no checkpoint {target!r}")
+    latest = found = None
+    async for row in _steps_back(store, record.id):
+        is_current = row.branch == record.head.branch
+        if latest is None or (is_current and latest.branch != row.branch):
+            latest = row
+        if (is_current or found is None) and _matches(row, target):
+            found = row
+            if is_current:
+                break
+    if found is not None:
+        if not is_kept(checkpoints, found, is_last=found is latest):
+            said = f"run {record.id}: checkpoint {found.n} was not kept; the strategy is {checkpoints.keep!r}"
+            raise CheckpointUnknown(said)
+        return found
+    dropped = await store.find(queries.Rows(run=record.id, kind="pruned", newest_first=True, limit=1))
+    gone = f"; what came before event {dropped[0].last + 1} was pruned, but for savepoints" if dropped else ""
+    raise CheckpointUnknown(f"run {record.id} has no checkpoint {target!r}{gone}")
 
 
 def _matches(row: r.Row, target: Target) -> bool:
@@ -167,72 +188,33 @@ async def roll_back(drive: Drive) -> None:
     except CheckpointUnknown as error:
         await drive.end(PAUSED, "run.paused", error=str(error))
         return
-    undone, left = await _undo(drive, position)
+    report = await undo_after(drive, position)
     await withdraw(drive)
+    begin_anew(position)
     crashpoint("branch.before")
-    branch = 1 + max(row.branch for row in await steps(store, drive.run))
+    branch = 1 + record.head.branch  # the newest branch is always the head's
     journal.branch(position, branch)
     journal.say(
         "run.rolled_back",
         to=target,
         n=position.n,
         branch=branch,
-        undone=undone,
-        standing=left,
+        undone=report.undone,
+        standing=report.standing,
+        in_doubt=report.in_doubt,
         by=arguments.get("by", ""),
     )
+    ask_about(drive, position, report.asked)
     goes_on = bool(arguments.get("go_on"))
     drive.over = True
     await journal.write("record", status=RUNNING if goes_on else PAUSED, release=True)
 
 
-async def _undo(drive: Drive, target: Position) -> tuple[list[str], list[str]]:
-    """Undo what happened after the target; return what was undone, and what could not be."""
-    store, journal = drive.services.store, drive.journal
-    before = {(a, key) for a, pending in target.pending.items() for key in pending.outcomes}
-    lines = await store.find(queries.Effects(run=drive.run))
-    latest = {(line.address, line.name, line.key): line for line in sorted(lines, key=lambda line: line.branch)}
-    lines = [line for line in latest.values() if line.status in ("done", "undoing")]
-    later = [
-        line for line in lines if _is_after(line, target) and (line.address, f"{line.name}|{line.key}") not in before
-    ]
-    undone: list[str] = []
-    left: list[str] = []
-    for line in sorted(later, key=lambda line: line.seq, reverse=True):
-        node = drive.blueprint.nodes.get(parse(line.address)[0])
-        undo = node.undo.get(line.undo) if node is not None else None
-        name = f"{line.address} {line.name}"
-        if undo is None or line.status == "undoing":
-            left.append(name)
-            continue
-        journal.change(changes.EffectPut(msgspec.structs.replace(line, status="undoing")))
-        await journal.write_changes()
-        how = await _compensate(drive, line, undo)
-        if how == "undone":
-            journal.change(changes.EffectPut(msgspec.structs.replace(line, status="undone")))
-        (undone if how == "undone" else left).append(name)
-        journal.note(ops.EffectUndone(line.address, line.name, f"{line.name}|{line.key}", how))
-        await journal.write("record", status=RUNNING)
-    return undone, left
-
-
-def _is_after(line: r.Effect, target: Position) -> bool:
-    """An effect is after the target if its activation has yet to finish there."""
-    node, visit, _ = parse(line.address)
-    return target.visits.get(node, 0) < visit or line.address in target.waiting
-
-
-async def _compensate(drive: Drive, line: r.Effect, undo: Any) -> str:
-    """Call an undo with the effect's own arguments; a failure is reported, never raised: the rollback goes on."""
-    codec = drive.blueprint.codec
-    arguments, named = codec.decode(bytes(line.arguments), drive.journal.blob)
-    crashpoint("undo.before")
-    try:
-        await run_function(drive.services.pool, undo, arguments, named)
-    except Exception as error:  # noqa: BLE001 -- the user's function: reported as standing
-        return f"failed: {error!r}"
-    crashpoint("undo.after")
-    return "undone"
+def begin_anew(position: Position) -> None:
+    """Take out of a position what is its branch's own: open questions, and effects, which the ledger knows."""
+    for pending in position.pending.values():
+        pending.asked = {key: id_ for key, id_ in pending.asked.items() if key in pending.answers}
+        pending.intents, pending.outcomes, pending.cleared = {}, {}, set()
 
 
 def fork_position(position: Position, run: str) -> Position:
@@ -241,6 +223,5 @@ def fork_position(position: Position, run: str) -> Position:
     position.branch = 0
     position.seq = 0
     position.settled.clear()
-    for pending in position.pending.values():
-        pending.asked = {key: id_ for key, id_ in pending.asked.items() if key in pending.answers}
+    begin_anew(position)
     return position

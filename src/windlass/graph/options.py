@@ -7,7 +7,7 @@ from typing import Any, TypedDict
 
 from windlass.core.blueprint import Checkpoints, Durability
 from windlass.core.errors import DefinitionError, TaskError
-from windlass.core.words import RecoveryAction, ValidationResult
+from windlass.core.words import RecoveryAction, Undo, ValidationResult
 from windlass.graph.reducers import name_of
 from windlass.policies.retry import Retry
 
@@ -29,7 +29,7 @@ class Policies(TypedDict, total=False):
     timeout: Duration | None
     idle_timeout: Duration | None
     retry: Retry | None
-    undo: Sequence[Callable[..., Any]]
+    undo: Sequence[Callable[..., Any] | Undo]
     validate: Callable[[Any], ValidationResult]
     recover: Callable[[TaskError], RecoveryAction]
 
@@ -84,18 +84,21 @@ def seconds(duration: Duration | None, what: str, where: str) -> float | None:
     return length
 
 
-def compensations(undo: Sequence[Callable[..., Any]], where: str) -> dict[str, Callable[..., Any]]:
+def compensations(undo: Sequence[Callable[..., Any] | Undo], where: str) -> dict[str, Undo]:
     """Name the compensations of a node: the ledger keeps the name, so that another process can run them (D17).
 
     Raises:
-        DefinitionError: one has no name, or two have the same.
+        DefinitionError: one has no name, two have the same, or its `on_doubt` is none.
     """
-    named: dict[str, Callable[..., Any]] = {}
-    for function in undo:
-        name = name_of(function, f"{where}: an undo")
+    named: dict[str, Undo] = {}
+    for given in undo:
+        declared = given if isinstance(given, Undo) else Undo(given)
+        name = name_of(declared.fn, f"{where}: an undo")
         if name in named:
             raise DefinitionError("policy.undo", f"{where}: two undos are called {name!r}")
-        named[name] = function
+        if declared.on_doubt not in ("ask", "retry") and not callable(declared.on_doubt):
+            raise DefinitionError("policy.undo", f"{where}: the undo {name!r} has on_doubt={declared.on_doubt!r}")
+        named[name] = declared
     return named
 
 

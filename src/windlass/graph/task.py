@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Generic, ParamSpec, TypeVar, Unpack, get_args, get_origin, overload
 
 from windlass.core.errors import DefinitionError, TaskError
-from windlass.core.words import Recover, RecoveryAction, ValidationResult, Yields
+from windlass.core.words import Recover, RecoveryAction, Undo, ValidationResult, Yields
 from windlass.engine.context import Context
 from windlass.graph.options import Duration, Policies, check_known
 from windlass.policies.retry import Retry
@@ -38,7 +38,7 @@ class AgentSpec:
     timeout: Duration | None = None
     idle_timeout: Duration | None = None
     retry: Retry | None = None
-    undo: Sequence[Callable[..., Any]] = ()
+    undo: Sequence[Callable[..., Any] | Undo] = ()
     version: str = ""
     extras: Mapping[str, Any] = field(default_factory=dict)
 

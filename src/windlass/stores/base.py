@@ -130,7 +130,10 @@ class Store(Protocol):
         ...
 
     async def maintain(self, chore: str, **options: Any) -> dict[str, Any]:
-        """Do a chore: `migrate`, `check` or `backup` (options: `to`); returns what was found or done."""
+        """Do a chore; returns what was found or done.
+
+        `migrate`; `check`; `backup` (options: `to`); `prune` (options: those of `retention.to_rule`).
+        """
         ...
 
     async def close(self) -> None:

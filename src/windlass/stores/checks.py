@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from hashlib import sha256
+from math import isnan
 
 from msgspec import MsgspecError, Raw
 from msgspec.structs import replace
@@ -12,20 +13,29 @@ from windlass.core.errors import AlreadyAnswered, QuestionUnknown, RunOwned, Sto
 from windlass.core.records import ENCODER, Command, Manifest, Owner, Question, Row
 from windlass.stores.base import row_digest
 
+LAST_EVENT = 2**32 - 1  # what fits into half a log key of SQLite
+DIGITS = 64  # of a SHA-256 in hex
+
 
 def check_write(write: Write) -> None:
     """Refuse a write that would leave a gap: its rows follow `after` and each other, and end at its head.
 
     Raises:
-        StoreError: they do not; the store's caller is at fault.
+        StoreError: they do not, or it holds what no store keeps; the store's caller is at fault.
     """
-    last = write.after
+    last, due_at = write.after, write.head.due_at
     for row in write.rows:
         if row.first != last + 1 or row.last < row.first or row.run != write.run:
             raise StoreError(f"run {write.run}: a row of events {row.first}..{row.last} cannot follow event {last}")
         last = row.last
+        if isnan(row.at) or len(row.digest) != DIGITS:
+            raise StoreError(f"run {write.run}: the row that ends at event {last} has no time or no digest")
     if write.head.seq != last:
         raise StoreError(f"run {write.run}: the head says event {write.head.seq}, the rows end at {last}")
+    if last > LAST_EVENT:
+        raise StoreError(f"run {write.run}: event {last} is above {LAST_EVENT}, the last that a run may have")
+    if due_at is not None and isnan(due_at):
+        raise StoreError(f"run {write.run}: it cannot be due at a time that is not a number")
 
 
 def encoded(record: object) -> bytes:

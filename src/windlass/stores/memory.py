@@ -23,6 +23,7 @@ from windlass.core.errors import RunExists, RunUnknown, StaleLease, StoreCorrupt
 from windlass.core.records import Owner, RunRecord
 from windlass.stores import checks
 from windlass.stores.base import LEASE_SECONDS, Capabilities
+from windlass.stores.memory_prune import prune
 from windlass.stores.memory_world import LAST, QUESTION, Kept, World
 
 T = TypeVar("T")
@@ -70,12 +71,13 @@ class MemoryStore:
         if record.id in world.runs:
             raise RunExists(f"run {record.id!r} exists in {self.url}")
         plain = replace(record, head=r.Head(), epoch=0, owner=None, owner_until=None, updated_at=0.0)
-        kept = Kept(len(world.runs), RECORD.decode(checks.encoded(plain)), owner.id if owner else None)
+        kept = Kept(world.made, RECORD.decode(checks.encoded(plain)), owner.id if owner else None)
         apply = self._prepare(kept, first.changes)
         crashpoint("create.inside")
         if owner is not None:
             world.leases[owner.id] = (owner, self._clock.now() + LEASE_SECONDS)
         world.runs[record.id] = kept
+        world.made += 1
         self._append(kept, first, apply)
         crashpoint("create.after")
 
@@ -114,13 +116,14 @@ class MemoryStore:
                     key = (e.tree, e.address, e.run, e.branch, e.name, e.key)
                     apply.append(partial(world.effects.__setitem__, key, checks.encoded(e)))
                 case changes.CommandTaken(id_):
-                    apply += [partial(world.commands.add, id_), partial(kept.waiting.pop, id_, None)]
+                    apply += [partial(names.add, id_) for names in (world.commands, kept.commands)]
+                    apply.append(partial(kept.waiting.pop, id_, None))
                 case changes.ItemsPut(items) if all(item.run == run for item in items):
                     apply += [partial(kept.items.__setitem__, _place(item), checks.encoded(item)) for item in items]
                 case changes.ItemsDropped():
                     apply.append(partial(_drop, kept, change))
                 case changes.BlobPut(blob):
-                    apply.append(partial(world.blobs.setdefault, blob.digest, blob.content))
+                    apply.append(partial(world.keep, blob))
                 case changes.ManifestPut(manifest) if manifest.run == run:
                     apply.append(partial(kept.manifests.__setitem__, manifest.seq, manifest))
                 case _:
@@ -160,6 +163,7 @@ class MemoryStore:
         if answered is not None:
             world.questions[answered.id] = checks.encoded(answered)
         world.commands.add(command.id)
+        kept.commands.add(command.id)
         kept.waiting[command.id] = body
         world.writes += 1
         crashpoint("post.after")
@@ -238,12 +242,14 @@ class MemoryStore:
         """Return the number of writes so far, by whomever."""
         return self._open().writes
 
-    async def maintain(self, chore: str, **_: Any) -> dict[str, Any]:
-        """Do a chore: `migrate` finds nothing to do; there is nothing on a disk to check or to back up.
+    async def maintain(self, chore: str, **options: Any) -> dict[str, Any]:
+        """Do a chore: `prune`; `migrate` finds nothing to do, and there is nothing on a disk to check or to back up.
 
         Raises:
             StoreError: there is no such chore here.
         """
+        if chore == "prune" and self._state == "open":
+            return prune(self._world, self._clock.now(), **options)
         if self._state == "closed" or chore != "migrate":
             raise StoreError(f"{self.url}: {chore!r} is no chore of a store in memory that is {self._state}")
         return {"from": 0, "to": 0, "applied": []}

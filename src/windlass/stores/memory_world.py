@@ -25,7 +25,9 @@ ITEM = msgspec.json.Decoder(r.Item)
 class Kept:
     """A run as it is kept."""
 
-    __slots__ = ("epoch", "head", "items", "manifests", "no", "owner", "record", "rows", "updated_at", "waiting")
+    __slots__ = (
+        "commands", "epoch", "head", "items", "manifests", "no", "owner", "record", "rows", "updated_at", "waiting",
+    )  # fmt: skip
 
     def __init__(self, no: int, record: RunRecord, owner: str | None) -> None:
         self.no = no
@@ -38,6 +40,7 @@ class Kept:
         self.manifests: dict[int, r.Manifest] = {}  # by the event they stand after
         self.items: dict[tuple[int, str, str, int, int], bytes] = {}
         self.waiting: dict[str, bytes] = {}  # commands that nobody has taken
+        self.commands: set[str] = set()  # ids of all that were posted to it
 
 
 class World:
@@ -50,7 +53,14 @@ class World:
         self.questions: dict[str, bytes] = {}
         self.effects: dict[tuple[str, str, str, int, str, str], bytes] = {}
         self.blobs: dict[str, bytes] = {}
+        self.marked: dict[str, float] = {}  # blobs that a prune found nothing to refer to, and since when
+        self.made = 0  # runs, so that a number is never given twice
         self.writes = 0
+
+    def keep(self, blob: r.Blob) -> None:
+        """Keep bytes under their digest; a prune that found them unused must not delete them now."""
+        self.blobs.setdefault(blob.digest, blob.content)
+        self.marked.pop(blob.digest, None)
 
     def lease(self, kept: Kept) -> tuple[Owner | None, float | None]:
         """Return who owns a run, and until when."""
@@ -59,8 +69,10 @@ class World:
     def record(self, kept: Kept) -> RunRecord:
         """Put a run's record together."""
         owner, until = self.lease(kept)
+        record = kept.record
+        own: dict[str, Any] = {name: dict(getattr(record, name)) for name in ("tags", "channels", "sources")}
         now = {"head": kept.head, "epoch": kept.epoch, "owner": owner, "owner_until": until}
-        return replace(kept.record, **now, updated_at=kept.updated_at)
+        return replace(record, **own, **now, updated_at=kept.updated_at)
 
     def find(self, query: queries.Query[Any], now: float) -> list[Any]:
         """Answer a query."""

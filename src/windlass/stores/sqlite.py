@@ -10,11 +10,13 @@ process's lock never blocks the loop: a queued write is tried again later, and a
 """
 
 import asyncio
+import logging
 import os
 import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 import apsw
@@ -25,13 +27,16 @@ from windlass.core.clock import Clock, SystemClock, random_id
 from windlass.core.errors import StoreCorrupt, StoreError, StoreUnavailable, StoreVersion
 from windlass.core.queries import Query
 from windlass.core.records import Command, Item, Loaded, Owner, RunRecord
-from windlass.stores import sqlite_chores, sqlite_jobs, sqlite_read
+from windlass.stores import sqlite_chores, sqlite_jobs, sqlite_read, sqlite_sums
 from windlass.stores.base import Capabilities
+from windlass.stores.sqlite_anchor import Anchor, read, refuse_empty, refuse_missing
 from windlass.stores.sqlite_file import Link, connect, latest, migrate, refusal, schema_of
 from windlass.stores.sqlite_place import MEMORY, path_of, prepare
+from windlass.stores.sqlite_start import take_up
 from windlass.stores.sqlite_writer import BUSY_SECONDS, SLOW_SECONDS, WAIT_SECONDS, Writer
 
 T = TypeVar("T")
+LOG = logging.getLogger("windlass.store")
 
 
 class SQLiteStore:
@@ -55,24 +60,28 @@ class SQLiteStore:
         self._name = f"file:/windlass-{random_id()}?vfs=memdb" if in_memory else self.path
         self._vfs = vfs
         self._held = sqlite_jobs.Holdings(url, self._clock)
-        self._writer = Writer(self._connect, self._held, "" if in_memory else f"{self.path}-wal", slow)
+        self._anchor = Anchor(self.path, url)
+        self._writer = Writer(self._connect, self._held, self._anchor, "" if in_memory else f"{self.path}-wal", slow)
         self._beside: Link | None = None  # reads here while the writer's thread has the main connection
         self._heartbeat: Link | None = None
         self._beating = threading.Lock()
         self._version = self._generation = 0
         self._versioned: Link | None = None
-        self._pid = 0
+        self._pid = self._thread = 0
         self._state = "not open"
 
     def _connect(self) -> Link:
+        self._anchor.reconnected()
         return connect(self._name, self._vfs)
 
-    def _check(self) -> None:
-        """Refuse a store that is not open, or was opened in another process: SQLite does not survive a fork."""
+    def _check(self, *, any_thread: bool = False) -> None:
+        """Refuse a store that is not open, or was opened elsewhere: SQLite does not survive a fork."""
         if self._state != "open":
             raise StoreError(f"{self.url} is {self._state}")
         if self._pid != os.getpid():
             raise StoreError(f"{self.url} was opened in another process", hint="open the store after the fork")
+        if self._thread != threading.get_ident() and not any_thread:
+            raise StoreError(f"{self.url} was opened in another thread", hint="open a store for each thread")
 
     async def open(self) -> None:
         """Connect, verify, and create the schema in an empty file. Opening again does nothing.
@@ -81,6 +90,7 @@ class SQLiteStore:
             StoreUnknown: another program's database, or a network file system.
             StoreVersion: the schema is newer, or must be migrated first.
             StoreCorrupt: no database, or a damaged one.
+            StoreBehind: it lost transactions, or is not the store that its anchor knows.
             StoreUnavailable: it cannot be made, read or written.
         """
         if self._state == "closed":
@@ -88,6 +98,7 @@ class SQLiteStore:
         if self._state == "open":
             return
         if self.path != MEMORY:
+            refuse_missing(self.path, self.url)
             prepare(self.path)
         self._writer.link = await self._patiently(self._connect)
         try:
@@ -95,20 +106,34 @@ class SQLiteStore:
         except BaseException:
             self._writer.close()
             raise
-        self._pid = os.getpid()
+        self._pid, self._thread = os.getpid(), threading.get_ident()
         self._state = "open"
 
     def _set_up(self, link: Link) -> None:
+        known = read(self.path)  # before the file: others write on
         version = schema_of(link, self.url)
+        if version == 0:
+            refuse_empty(known, self.path, self.url)
+        sqlite_sums.refuse_without(link.connection, self.url)
+        if version == 0 and self._vfs is None and self.path != MEMORY:
+            sqlite_sums.ask_for(link.connection)
+        if version == 0:
+            link.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that `prune` can give space back in small steps
         if self.path != MEMORY and link.value("PRAGMA journal_mode = WAL") != "wal":
             raise StoreUnavailable(f"{self.url}: this file system cannot keep a write-ahead log", hint="choose another")
-        if version == 0:
-            migrate(link, self.url)
+        if (
+            version < latest()
+            and not known.writes
+            and not (version and link.value("SELECT EXISTS (SELECT 1 FROM runs)"))
+        ):
+            migrate(link, self.url)  # new, or left by a process that died while it made the schema
         elif version < latest():
             raise StoreVersion(
                 f"{self.url} has schema {version}; this version of Windlass needs {latest()}",
                 hint="run `windlass store migrate`",
             )
+        if self.path != MEMORY:
+            take_up(link, self._anchor, known, self._clock, self._writer.distrust)
 
     async def create(self, record: RunRecord, first: Write, owner: Owner | None) -> None:
         """Make a run with its first row; see `Store.create`."""
@@ -147,14 +172,14 @@ class SQLiteStore:
 
     async def renew(self, owner: Owner) -> None:
         """Keep the owner's lease; from any thread, on a connection of its own, waiting where it stands."""
-        self._check()
+        self._check(any_thread=True)
         give_up = time.monotonic() + BUSY_SECONDS
         with self._beating:
             while True:
                 try:
+                    self._anchor.check()
                     if self._heartbeat is None:
                         self._heartbeat = self._connect()
-                        self._heartbeat.execute("PRAGMA synchronous = NORMAL")  # a lease need not survive a power cut
                     self._heartbeat.execute(sqlite_jobs.SQL["keep_lease"], self._held.lease(owner))
                 except apsw.BusyError as busy:
                     if time.monotonic() > give_up:
@@ -168,12 +193,28 @@ class SQLiteStore:
     async def load(self, run: str) -> Loaded:
         """Return what resuming needs, verified; see `Store.load`."""
         self._check()
-        return await self._patiently(lambda: sqlite_read.load(self._reader(), run, self.url))
+        try:
+            return await self._patiently(lambda: sqlite_read.load(self._reader(), run, self.url))
+        except StoreCorrupt as error:
+            await self._set_apart(run, error)
+            raise
 
     async def find(self, query: Query[T]) -> list[T]:
         """Answer a query."""
         self._check()
-        return await self._patiently(lambda: sqlite_read.find(self._reader(), query, self._clock))
+        try:
+            return await self._patiently(lambda: sqlite_read.find(self._reader(), query, self._clock))
+        except StoreCorrupt as error:
+            run = getattr(query, "run", None)
+            if run is not None:
+                await self._set_apart(run, error)
+            raise
+
+    async def _set_apart(self, run: str, error: StoreCorrupt) -> None:
+        """Quarantine a run that was found damaged, and say so once; a store that cannot even do that raises nothing."""
+        with suppress(StoreError):
+            if (await self.maintain("quarantine", run=run, reason=str(error.args[0])))["new"]:
+                LOG.error("%s: run %s is quarantined: %s", self.url, run, error.args[0])
 
     async def blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
         """Fetch blobs, verified."""
@@ -198,16 +239,23 @@ class SQLiteStore:
             StoreError: there is no such chore, or it could not be done.
         """
         if self._state == "open":
-            self._check()
+            self._check(any_thread=True)
         elif self._state == "closed":
             raise StoreError(f"{self.url} is closed")
         work = sqlite_chores.CHORES.get(chore)
         if work is None:
             raise StoreError(f"{chore!r} is no chore", hint=f"there are {', '.join(sqlite_chores.CHORES)}")
+        if chore in ("prune", "check", "quarantine"):
+            options = {**options, "clock": self._clock}
+        stop = threading.Event()
+        if chore == "prune":
+            options = {**options, "stop": stop}
         try:
             return await asyncio.to_thread(work, self._connect, self.url, **options)
         except apsw.Error as error:
             raise refusal(error, self.url) from error
+        finally:
+            stop.set()  # who was cancelled leaves no thread behind that goes on for minutes
 
     async def close(self) -> None:
         """Finish what is queued, and let go of files and connections. Closing again does nothing."""
@@ -222,6 +270,7 @@ class SQLiteStore:
                 if link is not None:
                     link.close()
             self._beside = self._heartbeat = None
+        self._anchor.close()
         self._writer.close()
 
     def _main(self) -> Link:
@@ -252,6 +301,8 @@ class SQLiteStore:
                 await asyncio.sleep(random.random() * WAIT_SECONDS)  # noqa: S311 -- turns, no secret
             except apsw.Error as error:
                 raise refusal(error, self.url) from error
+            except UnicodeEncodeError as error:
+                raise StoreError(f"{self.url}: a name that is no text is in no store: {error}") from error
             except (msgspec.DecodeError, ValueError) as error:  # text or JSON that no Windlass wrote
                 raise StoreCorrupt(f"{self.url}: {type(error).__name__}: {error}") from error
 

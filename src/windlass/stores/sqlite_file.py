@@ -17,6 +17,7 @@ from windlass.core.errors import (
     StoreVersion,
     WindlassError,
 )
+from windlass.stores import sqlite_sums
 from windlass.stores.queries import migrations
 
 APPLICATION = 0x57494E44  # "WIND", in the file's header
@@ -33,6 +34,7 @@ SETTINGS = (
 )
 APPLE_SETTINGS = ("PRAGMA fullfsync = ON", "PRAGMA checkpoint_fullfsync = ON")  # fsync alone does not reach the disk
 
+PIECE = 1 << 20  # bytes that are copied at a time
 WAL_BYTES = 4_300_000  # what a WAL grows to before SQLite begins it anew: 1,000 pages, and what the last commit adds
 
 
@@ -59,6 +61,8 @@ class Link:
 def connect(name: str, vfs: str | None = None) -> Link:
     """Connect to an existing file, or to a database in memory when the name is a URI; the schema is not looked at."""
     flags = OPEN_MEMORY if name.startswith("file:") else OPEN_FILE
+    if not name.startswith("file:"):
+        vfs = sqlite_sums.layer(vfs)
     link = Link(apsw.Connection(name, flags=flags, vfs=vfs))
     # Plans do not depend on bound values; else SQLite compiles a join anew at each call (it is built with STAT4).
     link.connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
@@ -144,6 +148,48 @@ def lengthen(wal: str) -> None:
         os.close(file)
 
 
+def is_damage(error: BaseException) -> bool:
+    """Say whether an error of SQLite tells of bytes that are not those that were written."""
+    if isinstance(error, apsw.IOError):
+        return bool(getattr(error, "extendedresult", 0) == apsw.SQLITE_IOERR_DATA)
+    return isinstance(error, apsw.CorruptError | apsw.NotADBError)
+
+
+def rewrite(link: Link, wal: str) -> None:
+    """Write what a WAL holds once more, and sync it, while nobody else can add to it.
+
+    A sync that failed must not just be tried again: the kernel may have dropped what it could not write, and says yes
+    the next time (PostgreSQL's fsyncgate, 2018). What is appended behind such a gap would be lost with it, and a file
+    into which such a log is copied may be left half changed.
+
+    Raises:
+        BusyError: somebody else writes.
+        StoreUnavailable: the disk still fails.
+    """
+    link.execute("BEGIN IMMEDIATE")
+    try:
+        _write_again(wal)
+    finally:
+        link.execute("ROLLBACK")
+
+
+def _write_again(wal: str) -> None:
+    try:
+        file = os.open(wal, os.O_RDWR)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreUnavailable(f"cannot open {wal}: {error.strerror}") from error
+    try:
+        for place in range(0, os.fstat(file).st_size, PIECE):
+            os.pwrite(file, os.pread(file, PIECE, place), place)
+        os.fsync(file)
+    except OSError as error:
+        raise StoreUnavailable(f"cannot write {wal}: {error.strerror}") from error
+    finally:
+        os.close(file)
+
+
 def refusal(error: BaseException, url: str) -> WindlassError:
     """Translate what SQLite says into what it means for the user."""
     match error:
@@ -151,6 +197,8 @@ def refusal(error: BaseException, url: str) -> WindlassError:
             return error
         case apsw.BusyError() | apsw.LockedError():
             return StoreUnavailable(f"{url} is locked by another process", hint="wait, or stop it, and try again")
+        case apsw.IOError() if is_damage(error):
+            return StoreCorrupt(f"{url} is damaged: a page does not match its checksum")
         case apsw.CorruptError() | apsw.NotADBError():
             return StoreCorrupt(f"{url} is damaged or no database: {error}")
         case apsw.FullError():

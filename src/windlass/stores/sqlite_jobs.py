@@ -25,6 +25,7 @@ from windlass.core.clock import Clock
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import (
     RunExists,
+    RunQuarantined,
     RunUnknown,
     StaleLease,
     StoreError,
@@ -34,6 +35,7 @@ from windlass.core.records import ENCODER, Command, Head, Item, Owner, Question,
 from windlass.stores.base import LEASE_SECONDS
 from windlass.stores.checks import answer, check_write, encoded, owned
 from windlass.stores.queries import queries
+from windlass.stores.sqlite_anchor import TICKS
 from windlass.stores.sqlite_file import Link
 from windlass.stores.sqlite_read import QUESTION, compression, opened, sealed, to_record
 
@@ -49,6 +51,11 @@ class Holdings:
         self.url = url
         self.clock = clock
         self.runs: dict[str, int] = {}
+        self.written: tuple[int, int] | None = None  # what the anchor is told of the open transaction
+
+    def begin(self) -> None:
+        """A transaction begins: nothing was written in it yet."""
+        self.written = None
 
     def number(self, link: Link, run: str) -> int | None:
         """Translate a run's id; None when there is no such run."""
@@ -102,6 +109,7 @@ class Commit:
             held.runs.pop(write.run, None)
             raise stale(link, write.run, write.epoch, write.after)
         append(link, no, write, self.changes)
+        held.written = no, head.seq
         crashpoint("commit.inside")
 
     def written(self, link: Link, held: Holdings) -> bool:
@@ -145,6 +153,7 @@ class Create:
         no = link.connection.last_insert_rowid()
         link.execute(SQL["add_record"], (no, *self.body))
         append(link, no, self.first, self.changes)
+        held.written = no, head.seq
         crashpoint("create.inside")
         return no
 
@@ -180,6 +189,7 @@ class Post:
         link.execute(SQL["post_command"], (no, command.id, *self.body))
         if answered is not None:
             link.execute(SQL["save_question"], (no, answered.id, answered.status, *sealed(answered)))
+        touch(link, held, no)
         crashpoint("post.inside")
         return True
 
@@ -212,6 +222,8 @@ class Claim:
         if not rows:
             raise RunUnknown(self.run, held.url)
         record = to_record(rows[0])
+        if record.quarantined:
+            raise RunQuarantined(f"run {self.run} is quarantined: {record.quarantined}")
         before, until = record.owner, record.owner_until
         if before is None or until is None or before.id == self.owner.id:
             before = until = None
@@ -220,6 +232,7 @@ class Claim:
         self.no, self.epoch = rows[0][0], record.epoch + 1
         link.execute(SQL["keep_lease"], held.lease(self.owner))
         link.execute(SQL["take_run"], (self.owner.id, self.no))
+        touch(link, held, self.no)
         crashpoint("claim.inside")
         return replace(record, epoch=self.epoch, owner=before, owner_until=until)
 
@@ -288,13 +301,14 @@ class Append:
         self.run, self.epoch, self.items = run, epoch, items
         self.rows = [item_row(run, item) for item in items]
 
-    def apply(self, link: Link, _: Holdings) -> None:
+    def apply(self, link: Link, held: Holdings) -> None:
         """Insert the items if the run still has this epoch."""
         found = link.execute(SQL["run_fence"], (self.run,)).fetchall()
         if not found or found[0][1] != self.epoch:
             raise stale(link, self.run, self.epoch, None)
         for row in self.rows:
             link.execute(SQL["add_item"], (found[0][0], *row))
+        touch(link, held, found[0][0])
         crashpoint("items.inside")
 
     def written(self, link: Link, held: Holdings) -> bool:
@@ -313,6 +327,11 @@ def append(link: Link, no: int, write: Write, changes: Sequence[tuple[str, tuple
         link.execute(ADD_ROW, (key, row.last - row.first, row.branch, row.n, row.kind, row.at, digest, row.body))
     for sql, rest in changes:
         link.execute(sql, (no, *rest))
+
+
+def touch(link: Link, held: Holdings, no: int) -> None:
+    """Count a write that raises no event, so that the anchor can tell whether it is still there."""
+    held.written = no | TICKS, link.value(SQL["touch_run"], (no,))
 
 
 def is_signed(link: Link, no: int | None, write: Write) -> bool:
@@ -362,7 +381,10 @@ def statements(run: str, change: Change) -> list[tuple[str, tuple[Any, ...]]]:
         case ItemsDropped(address, attempt, lane, before):
             return [(SQL["drop_items"], (address, attempt, lane, before))]
         case BlobPut(blob):
-            return [(SQL["add_blob"], (bytes.fromhex(blob.digest), len(blob.content), *pack(blob.content)))]
+            digest = bytes.fromhex(blob.digest)
+            packed = (digest, len(blob.content), *pack(blob.content))
+            # A prune that has found it unused must not delete it now.
+            return [(SQL["add_blob"], packed), (SQL["unmark_blob"], (digest,))]
         case ManifestPut(manifest) if manifest.run == run:
             kept = (manifest.seq, manifest.branch, manifest.n, bytes.fromhex(manifest.digest))
             return [(SQL["add_manifest"], (*kept, ENCODER.encode(manifest.blobs).decode(), manifest.body))]

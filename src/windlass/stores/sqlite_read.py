@@ -1,10 +1,12 @@
 """What a SQLite store reads: rows into records, and the answer to each query. Digests are verified on the way."""
 
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, get_args
 
+import apsw
 import msgspec
 from msgspec.structs import replace
 
@@ -26,12 +28,13 @@ from windlass.core.records import (
     RowKind,
     RunRecord,
 )
-from windlass.core.states import Status
+from windlass.core.states import CREATED, PAUSED, RUNNING, WAITING, Status
 from windlass.stores.checks import encoded, verify_blob, verify_manifest, verify_rows, verify_sequence, verify_tail
 from windlass.stores.queries import queries
-from windlass.stores.sqlite_file import Link
+from windlass.stores.sqlite_file import Link, is_damage
 
 SQL = queries("sqlite")
+LOG = logging.getLogger("windlass.store")
 RECORD = msgspec.json.Decoder(RunRecord)
 QUESTION = msgspec.json.Decoder(Question)
 EFFECT = msgspec.json.Decoder(Effect)
@@ -40,6 +43,7 @@ ITEM = msgspec.json.Decoder(Item)
 NAMES = msgspec.json.Decoder(tuple[str, ...])
 KINDS = get_args(RowKind)
 STATUSES = ("open", "answered", "taken", "withdrawn")
+MOST_RUNS = (1 << 31) - 1  # a run's number is the upper half of a log key
 LAST = (1 << 32) - 1  # the low half of a log key
 
 
@@ -62,7 +66,7 @@ def opened(digest: bytes, body: bytes) -> bytes:
 
 def to_record(row: Sequence[Any]) -> RunRecord:
     """Put a run's record together: its head, what never changes, and its owner."""
-    _, status, branch, n, seq, due_at, crashes, epoch, updated_at, digest, body, *owner, until = row
+    _, status, branch, n, seq, due_at, crashes, epoch, updated_at, digest, body, *owner, until, quarantined = row
     return replace(
         RECORD.decode(opened(digest, body)),
         head=Head(Status(status), branch, n, seq, due_at, crashes),
@@ -70,6 +74,7 @@ def to_record(row: Sequence[Any]) -> RunRecord:
         owner=None if until is None else Owner(*owner),
         owner_until=until,
         updated_at=updated_at,
+        quarantined=quarantined or "",
     )
 
 
@@ -150,7 +155,10 @@ def find(link: Link, query: Query[Any], clock: Clock) -> list[Any]:
     answer = ANSWERS.get(type(query))
     if answer is None:
         raise StoreError(f"{type(query).__name__} is no query that this store knows")
-    return answer(link, query, clock)
+    try:
+        return answer(link, query, clock)
+    except UnicodeEncodeError:
+        return []  # a name that is no text names nothing
 
 
 def _runs(link: Link, query: Runs, clock: Clock) -> list[RunRecord]:
@@ -162,15 +170,85 @@ def _runs(link: Link, query: Runs, clock: Clock) -> list[RunRecord]:
         "tags": ENCODER.encode(query.tags).decode(),
         "limit": max(query.limit, 0),
     }
-    if query.ids is None and not query.claimable:
-        return [to_record(row) for row in link.execute(SQL["list_runs"], asked)]
-    asked |= {
-        "ids": _names(query.ids),
-        "claimable": query.claimable,
-        "due_before": query.due_before,
-        "live": _names(_live(link, clock)) if query.claimable else "[]",
-    }
-    return [to_record(row) for row in link.execute(SQL["list_some_runs"], asked)]
+    try:
+        if query.ids is None and not query.claimable:
+            everywhere = {"low": 0, "high": MOST_RUNS}
+            return [to_record(row) for row in link.execute(SQL["list_runs"], asked | everywhere)]
+        live = _live(link, clock) if query.claimable else ()
+        some = {"ids": _names(query.ids), "claimable": query.claimable, "due_before": query.due_before}
+        return [to_record(row) for row in link.execute(SQL["list_some_runs"], asked | some | {"live": _names(live)})]
+    except UnicodeEncodeError:
+        raise  # what was asked is no text; nothing is damaged
+    except (apsw.Error, StoreCorrupt, msgspec.DecodeError, ValueError) as error:
+        if isinstance(error, apsw.Error) and not (query.claimable and is_damage(error)):
+            raise
+        LOG.warning("some runs cannot be read; `windlass store check` says more: %s", error)
+        return _whole_runs(link, query, asked, clock)
+
+
+def _whole_runs(link: Link, query: Runs, asked: dict[str, Any], clock: Clock) -> list[RunRecord]:
+    """List around what is damaged.
+
+    A run whose own record is damaged is listed with what stands beside it, and as quarantined. Runs on a damaged page
+    are left out of those that can be claimed, so that the others go on: halves of the range, down to single runs.
+    """
+    found: list[RunRecord] = []
+    wanted = None if query.ids is None else set(query.ids)
+    ranges = [(0, _last_run(link))]
+    while ranges and len(found) < query.limit:
+        low, high = ranges.pop()
+        try:
+            rows = link.execute(SQL["list_runs"], asked | {"low": low, "high": high}).fetchall()
+        except apsw.Error as error:
+            if not (query.claimable and is_damage(error)):
+                raise
+            if low < high:
+                middle = (low + high) // 2
+                ranges += [(low, middle), (middle + 1, high)]
+            continue
+        records = [(row[0], to_record(row) if wanted else _record_or_stub(link, row)) for row in rows]
+        found += [
+            record for no, record in records
+            if (wanted is None or record.id in wanted)
+            and (not query.claimable or _has_work(link, no, record, query, clock))
+        ]  # fmt: skip
+    return found[: query.limit]
+
+
+def _last_run(link: Link) -> int:
+    try:
+        return int(link.value(SQL["last_run_number"]) or 0)
+    except apsw.Error:
+        return 1 << 20
+
+
+def _record_or_stub(link: Link, row: Sequence[Any]) -> RunRecord:
+    try:
+        return to_record(row)
+    except (StoreCorrupt, msgspec.DecodeError, ValueError) as error:
+        no, status, branch, n, seq, due_at, crashes, epoch, updated_at, *_ = row
+        run, definition, tenant = link.execute(SQL["names_of_run"], (no,)).fetchall()[0]
+        return RunRecord(
+            id=run, definition=definition, fingerprint="", tenant=tenant, epoch=epoch, updated_at=updated_at,
+            head=Head(Status(status), branch, n, seq, due_at, crashes), quarantined=str(error),
+        )  # fmt: skip
+
+
+def _has_work(link: Link, no: int, record: RunRecord, query: Runs, clock: Clock) -> bool:
+    """Say what `list_some_runs` says, of one run."""
+    owner, until, head = record.owner, record.owner_until, record.head
+    if record.quarantined:
+        return False
+    if owner is not None and until is not None and until > clock.now() and is_alive(owner) is not False:
+        return False
+    if head.status in (CREATED, RUNNING):
+        return True
+    if head.status is WAITING and head.due_at is not None and head.due_at <= (query.due_before or 0.0):
+        return True
+    try:
+        return head.status in (WAITING, PAUSED) and bool(link.execute(SQL["waiting_commands"], (no,)).fetchall())
+    except apsw.Error:
+        return False
 
 
 def _live(link: Link, clock: Clock) -> tuple[str, ...]:

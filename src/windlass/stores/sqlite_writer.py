@@ -12,6 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -19,7 +20,8 @@ import apsw
 
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import StoreUnavailable, WindlassError
-from windlass.stores.sqlite_file import Link, lengthen, refusal
+from windlass.stores.sqlite_anchor import Anchor
+from windlass.stores.sqlite_file import Link, lengthen, refusal, rewrite
 from windlass.stores.sqlite_jobs import Holdings, Job
 
 MOST_JOBS = 1_000  # in one transaction: about 15 ms of the loop's time
@@ -43,12 +45,16 @@ class Writer:
 
     Args:
         connect: opens a connection; called again after an I/O error.
+        anchor: is told of each transaction.
         wal: path of the write-ahead log; empty for a database in memory, which never uses the thread.
         slow: seconds of a COMMIT, on average, above which batches move to the thread; 0 moves all of them.
     """
 
-    def __init__(self, connect: Callable[[], Link], held: Holdings, wal: str, slow: float = SLOW_SECONDS) -> None:
+    def __init__(
+        self, connect: Callable[[], Link], held: Holdings, anchor: Anchor, wal: str, slow: float = SLOW_SECONDS
+    ) -> None:
         self.connect = connect
+        self.anchor = anchor
         self.held = held
         self.wal = wal
         self.slow = slow
@@ -63,6 +69,7 @@ class Writer:
         self._thread: ThreadPoolExecutor | None = None
         self._batches = 0  # on the thread since the loop was last tried
         self._transactions = 0
+        self._in_doubt = False  # a sync may have failed: nothing is written before `_trust` has come to its end
 
     async def submit(self, job: Job) -> Any:
         """Return when the job is durable, with what it told.
@@ -212,8 +219,7 @@ class Writer:
             MustGoSingly: one of several failed; nothing was written.
         """
         try:
-            link = self.link = self.link or self.connect()
-            link.execute("BEGIN IMMEDIATE")
+            link = self._begin()
         except apsw.BusyError:
             raise
         except (apsw.Error, WindlassError) as error:
@@ -223,6 +229,7 @@ class Writer:
         if self._transactions == WARM and self.wal:
             lengthen(self.wal)
         outcomes: list[Any] = []
+        self.held.begin()
         try:
             for job in jobs:
                 try:
@@ -230,7 +237,7 @@ class Writer:
                 except WindlassError as refused:
                     outcomes.append(refused)
         except BaseException as error:
-            self._take_back(link, error)
+            self._lose(take_back(link, error))
             if not isinstance(error, Exception) or isinstance(error, apsw.BusyError):
                 raise
             if len(jobs) > 1:
@@ -241,19 +248,20 @@ class Writer:
             link.execute("COMMIT")
         except apsw.Error as error:
             return self._after_failed_commit(link, jobs, outcomes, error)
+        self.anchor.tell(self.held.written)
         self._busy_until = None
         waited = time.perf_counter() - begun - PAGES_SECONDS * len(jobs)
         self.pace += (min(max(waited, 0.0), SPIKE * SLOW_SECONDS) - self.pace) / 8
         return outcomes
 
-    def _take_back(self, link: Link, error: BaseException, *, keep: bool = False) -> None:
-        try:
-            if link.connection.in_transaction:  # SQLite may have rolled back by itself
-                link.execute("ROLLBACK")
-        except apsw.Error as again:
-            error = again
-        if not keep:
-            self._lose(error)
+    def _begin(self) -> Link:
+        """Open a transaction, in the file that was opened and on a connection that can be trusted."""
+        self.anchor.check()
+        if self._in_doubt:
+            self._trust(self._reopen())
+        link = self.link = self.link or self.connect()
+        link.execute("BEGIN IMMEDIATE")
+        return link
 
     def _lose(self, error: BaseException) -> None:
         """Drop the connection after an error that may have hurt it."""
@@ -261,6 +269,7 @@ class Writer:
             isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError)
             and self.link is not None
             and self.wal
+            and not self._in_doubt
         ):
             link, self.link = self.link, None
             link.close()
@@ -270,33 +279,46 @@ class Writer:
     ) -> list[Any]:
         """Find out what a COMMIT that raised has done, on a new connection."""
         if isinstance(error, apsw.FullError | apsw.BusyError):  # known: it wrote nothing that counts
-            self._take_back(link, error)
+            self._lose(take_back(link, error))
             if isinstance(error, apsw.BusyError):
                 raise error
             if len(jobs) > 1:
                 raise MustGoSingly from error
             return [self._refusal(error)]
         try:
-            # First the new connection, then away with the old one: while one of them lives, what the failed COMMIT
-            # left behind the end of the WAL stays invisible, and the next COMMIT writes over it.
-            self._take_back(link, error, keep=True)
-            self.link = self.connect()
-            written = [job.written(self.link, self.held) for job in jobs]
-            if any(written):
-                # The sync of the WAL may have failed, and must not be trusted when tried again: copy what the WAL
-                # holds into the file, which is synced for itself.
-                frames, copied = self.link.connection.wal_checkpoint()
-                written = [found and copied >= frames for found in written]
+            self._in_doubt = True
+            take_back(link, error)
+            link = self._reopen()
+            written = [job.written(link, self.held) for job in jobs]
+            self._trust(link)
         except (apsw.Error, WindlassError) as again:
             unknown = f"{self.held.url}: it is not known whether a write became durable: {again}"
             return [StoreUnavailable(unknown) for _ in jobs]
-        finally:
-            if self.link is not link:
-                link.close()
         return [
             outcome if found or isinstance(outcome, Exception) else self._refusal(error)
             for found, outcome in zip(written, outcomes, strict=True)
         ]
+
+    def _reopen(self) -> Link:
+        """Connect anew, and only then let go of the old connection.
+
+        While one of them lives, what a failed COMMIT left behind the end of the WAL stays invisible, and the next
+        COMMIT writes over it.
+        """
+        old, self.link = self.link, self.connect()
+        if old is not None:
+            old.close()
+        return self.link
+
+    def distrust(self, link: Link) -> None:
+        """Take nothing that the WAL holds for durable: who wrote it may have died of a sync that failed."""
+        self._in_doubt = True
+        with suppress(apsw.Error, StoreUnavailable):  # somebody writes, or the disk fails: the first write tries again
+            self._trust(link)
+
+    def _trust(self, link: Link) -> None:
+        rewrite(link, self.wal)
+        self._in_doubt = False
 
     def _refusal(self, error: BaseException) -> WindlassError:
         return refusal(error, self.held.url)
@@ -314,3 +336,13 @@ class Writer:
         if self.link is not None:
             self.link.close()
             self.link = None
+
+
+def take_back(link: Link, error: BaseException) -> BaseException:
+    """Roll a failed transaction back; returns the error that counts."""
+    try:
+        if link.connection.in_transaction:  # SQLite may have rolled back by itself
+            link.execute("ROLLBACK")
+    except apsw.Error as again:
+        return again
+    return error

@@ -7,42 +7,34 @@ Subclass `StoreConformance` in a test file, say how to make a store, and run pyt
             return MyStore(folder / "runs", clock=clock)
 
 Each check gets a store of its own, opened and later closed, whose leases are told the time by `clock`; a store that
-lives elsewhere is to be emptied in `make`. What the checks expect is written down in `windlass.stores.base.Store`, and
-done in the plainest way by `windlass.stores.memory`.
+lives elsewhere is to be emptied in `make`, and `again` then makes another one of the same place without emptying it.
+The store's capabilities decide what applies: checks of reopening need `durable`, those of several stores of one place
+need `multi_process`; what does not apply is skipped, with the reason. What the checks expect is written down in
+`windlass.stores.base.Store`, and done in the plainest way by `windlass.stores.memory`.
 """
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
-import pytest_asyncio
 
-from windlass.core.clock import Clock
-from windlass.stores.base import Store
 from windlass.testing.conformance_beside import BesideChecks
+from windlass.testing.conformance_crowd import CrowdChecks
+from windlass.testing.conformance_ends import EndChecks
 from windlass.testing.conformance_find import FindChecks
+from windlass.testing.conformance_kept import KeptChecks
 from windlass.testing.conformance_leases import LeaseChecks
+from windlass.testing.conformance_order import OrderChecks
+from windlass.testing.conformance_retention import RetentionChecks
+from windlass.testing.conformance_tokens import TokenChecks
 from windlass.testing.conformance_writes import WriteChecks
-from windlass.testing.specimens import HandClock
 
 
 @pytest.mark.asyncio
-class StoreConformance(WriteChecks, LeaseChecks, FindChecks, BesideChecks):
+class StoreConformance(
+    WriteChecks, LeaseChecks, FindChecks, BesideChecks, TokenChecks, OrderChecks, KeptChecks, CrowdChecks, EndChecks,
+    RetentionChecks,
+):  # fmt: skip
     """All checks; override `make`."""
 
-    def make(self, clock: Clock, folder: Path) -> Store:
-        """Make an empty store, not yet open."""
-        raise NotImplementedError
 
-    @pytest.fixture
-    def clock(self) -> HandClock:
-        """Give a clock that stands still until a check moves it."""
-        return HandClock()
-
-    @pytest_asyncio.fixture
-    async def store(self, clock: HandClock, tmp_path: Path) -> AsyncIterator[Store]:
-        """Give an open store."""
-        store = self.make(clock, tmp_path)
-        await store.open()
-        yield store
-        await store.close()
+def checks() -> list[str]:
+    """Name every check of the suite; one with parameters counts once."""
+    return sorted(name for name in dir(StoreConformance) if name.startswith("test_"))

@@ -11,11 +11,10 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from windlass.core.changes import BlobPut, CommandTaken, EffectPut, ItemsDropped, ItemsPut, QuestionPut
-from windlass.core.clock import Clock
 from windlass.core.errors import AlreadyAnswered, QuestionUnknown, RunUnknown, StaleLease, StoreCorrupt, StoreError
 from windlass.core.queries import Commands, Effects, Items, Questions, Runs
 from windlass.stores.base import Store
-from windlass.testing.conformance_writes import ME, begun
+from windlass.testing.conformance_place import ME, Place, begun
 from windlass.testing.specimens import (
     NOON,
     HandClock,
@@ -45,11 +44,8 @@ async def arrivals(store: Store, query: Items) -> list[int]:
     return [item.arrival for item in await store.find(query)]
 
 
-class BesideChecks:
+class BesideChecks(Place):
     """Commands, questions, effects, items, blobs, close."""
-
-    def make(self, clock: Clock, folder: Path) -> Store:
-        raise NotImplementedError
 
     async def test_a_command_waits_for_the_owner(self, store: Store) -> None:
         await begun(store)

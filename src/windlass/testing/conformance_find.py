@@ -12,7 +12,7 @@ from windlass.core.queries import Manifests, Query, Rows, Runs
 from windlass.core.records import Row
 from windlass.core.states import CANCELLED, COMPLETED, CREATED, FAILED, PAUSED, RUNNING, WAITING, Status
 from windlass.stores.base import LEASE_SECONDS, Store
-from windlass.testing.conformance_writes import HOSTILE, ME, begun
+from windlass.testing.conformance_place import ME, WORDS, Place, begun
 from windlass.testing.specimens import NOON, HandClock, a_command, a_manifest, a_record, a_row, a_write
 
 EVENTS = 10
@@ -36,7 +36,7 @@ async def free(store: Store, run: str, status: Status, due_at: float | None = No
     await store.create(a_record(run, **fields), a_write(run, epoch=0, status=status, due_at=due_at), None)
 
 
-class FindChecks:
+class FindChecks(Place):
     """Load and find."""
 
     async def test_no_run_cannot_be_loaded(self, store: Store) -> None:
@@ -176,9 +176,9 @@ class FindChecks:
         assert await listed(store, tags={"team": "X"}) == await listed(store, tags={"pr": "3"}) == []
 
     async def test_filters_are_taken_literally(self, store: Store) -> None:
-        for word in HOSTILE:
+        for word in WORDS:
             await begun(store, f"id {word}", definition=word, tenant=word, tags={word: word})
-        for word in HOSTILE:
+        for word in WORDS:
             for filters in ({"definitions": (word,)}, {"tenant": word}, {"tags": {word: word}}):
                 assert await listed(store, **filters) == [f"id {word}"]
 

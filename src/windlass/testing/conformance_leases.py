@@ -10,13 +10,11 @@ from windlass.core.queries import Items, Runs
 from windlass.core.records import RunRecord
 from windlass.core.states import CREATED, WAITING
 from windlass.stores.base import LEASE_SECONDS, Store
-from windlass.testing.conformance_writes import ME, begun, rows_of
+from windlass.testing.conformance_place import ME, TWO, Place, begun, rows_of
 from windlass.testing.specimens import HandClock, a_record, a_write, an_item, an_owner
 
-TWO = an_owner("two")
 
-
-class LeaseChecks:
+class LeaseChecks(Place):
     """Claim, renew, release and retire."""
 
     async def test_a_free_run_is_claimed(self, store: Store) -> None:

@@ -2,7 +2,6 @@
 # ruff: noqa: D102, PLR2004, S101 -- a check's name is its sentence, and to assert is what it is for
 
 import asyncio
-from typing import Any
 
 import pytest
 from msgspec import Raw
@@ -14,6 +13,7 @@ from windlass.core.queries import Commands, Questions, Rows, Runs
 from windlass.core.records import Command, Head, Parent
 from windlass.core.states import COMPLETED, CREATED, WAITING
 from windlass.stores.base import Store
+from windlass.testing.conformance_place import ME, WORDS, Place, begun, rows_of
 from windlass.testing.specimens import (
     NOON,
     a_blob,
@@ -28,37 +28,8 @@ from windlass.testing.specimens import (
     as_json,
 )
 
-ME = an_owner()
-HOSTILE = (
-    "it's",
-    'a"b',
-    "a%",
-    "a_",
-    "A",
-    "a",
-    "aa",
-    "a\0b",
-    "é",
-    "e\u0301",
-    "../x",
-    "'; DROP TABLE runs; --",
-    "日本",
-    " ",
-)
 
-
-async def begun(store: Store, run: str = "run-1", **fields: Any) -> str:
-    """Make a run that ME owns by epoch 1, with event 1."""
-    await store.create(a_record(run, **fields), a_write(run), ME)
-    return run
-
-
-async def rows_of(store: Store, run: str = "run-1") -> list[tuple[int, int]]:
-    """Return the events that a run's rows cover."""
-    return [(row.first, row.last) for row in (await store.load(run)).rows]
-
-
-class WriteChecks:
+class WriteChecks(Place):
     """Create and commit."""
 
     async def test_a_created_run_loads(self, store: Store) -> None:
@@ -117,10 +88,10 @@ class WriteChecks:
         assert await store.find(Runs()) == []
 
     async def test_ids_are_taken_literally(self, store: Store) -> None:
-        for run in HOSTILE:
+        for run in WORDS:
             await begun(store, run)
             await store.commit(a_write(run, after=1))
-        for run in HOSTILE:
+        for run in WORDS:
             assert await rows_of(store, run) == [(1, 1), (2, 2)]
             assert [found.id for found in await store.find(Runs(ids=(run,)))] == [run]
 

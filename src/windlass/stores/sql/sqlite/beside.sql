@@ -56,9 +56,9 @@ SELECT 1 FROM commands WHERE id = ?;
 INSERT INTO commands (run_no, id, digest, body) VALUES (?1, ?2, ?3, ?4);
 
 -- name: take_command
--- Consume a request; the stub that stays makes posting it again do nothing.
+-- Consume a request of the run; the stub that stays makes posting it again do nothing.
 INSERT INTO commands (run_no, id, body) VALUES (?1, ?2, NULL)
-ON CONFLICT (id) DO UPDATE SET body = NULL;
+ON CONFLICT (id) DO UPDATE SET body = NULL WHERE run_no = excluded.run_no;
 
 -- name: waiting_commands
 -- Read the requests that nobody has taken yet, in the order in which they were posted.

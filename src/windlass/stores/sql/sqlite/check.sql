@@ -16,36 +16,48 @@ SELECT digest, size, packed, content FROM blobs;
 
 -- name: runs_without_rows
 -- Find runs whose whole log is gone.
-SELECT id FROM runs WHERE NOT EXISTS (SELECT 1 FROM log WHERE log.id > (runs.no << 32) AND log.id < ((runs.no + 1) << 32));
+SELECT no, id FROM runs NOT INDEXED
+WHERE NOT EXISTS (SELECT 1 FROM log WHERE log.id > (runs.no << 32) AND log.id < ((runs.no + 1) << 32));
 
 -- name: count_runs
 -- Count runs.
-SELECT count(*) FROM runs;
+SELECT count(*) FROM runs NOT INDEXED;
 
 -- name: manifest_keys
 -- Name the events at which a log may begin.
-SELECT id FROM manifests;
+SELECT id FROM manifests NOT INDEXED;
 
 -- name: blob_digests
 -- Name the large values that are there.
-SELECT digest FROM blobs;
+SELECT digest FROM blobs NOT INDEXED;
 
 -- name: all_records
--- Walk what never changes about runs.
-SELECT digest, body FROM records;
+-- Walk what never changes about runs, beside what stands in their lines.
+SELECT records.no, records.digest, records.body, runs.id, runs.tenant, runs.definition
+FROM records LEFT JOIN runs ON runs.no = records.no;
 
 -- name: all_questions
 -- Walk all questions.
-SELECT digest, body FROM questions;
+SELECT questions.run_no, questions.digest, questions.body, questions.id, questions.status, runs.id
+FROM questions LEFT JOIN runs ON runs.no = questions.run_no;
 
 -- name: all_effects
 -- Walk the effect ledger.
-SELECT digest, body FROM effects;
+SELECT run, digest, body, tree, address, run, branch, name, key FROM effects NOT INDEXED;
+
+-- name: numbers_of_runs
+-- Translate the ids of all runs, without the index that does so otherwise.
+SELECT id, no FROM runs NOT INDEXED;
 
 -- name: all_commands
 -- Walk the requests that nobody has taken yet.
-SELECT digest, body FROM commands WHERE body IS NOT NULL;
+SELECT commands.run_no, commands.digest, commands.body, commands.id, runs.id
+FROM commands NOT INDEXED LEFT JOIN runs ON runs.no = commands.run_no
+WHERE commands.body IS NOT NULL;
 
 -- name: all_items
--- Walk all stream items.
-SELECT digest, body FROM items;
+-- Walk all stream items, but not of a run that a prune has removed and whose items it is still deleting.
+SELECT items.run_no, items.digest, items.body,
+    items.arrival, items.lane, items.address, items.attempt, items.ordinal, runs.id
+FROM items LEFT JOIN runs ON runs.no = items.run_no
+WHERE NOT EXISTS (SELECT 1 FROM meta WHERE name = 'prune.run:' || items.run_no);

@@ -72,20 +72,25 @@ SELECT id, host, boot, pid, started FROM owners WHERE until > ?;
 -- name: one_run
 -- Read a run by its id.
 SELECT runs.no, runs.status, runs.branch, runs.n, runs.seq, runs.due_at, runs.crashes, runs.epoch, runs.updated_at,
-    records.digest, records.body, owners.id, owners.host, owners.boot, owners.pid, owners.started, owners.until
+    records.digest, records.body, owners.id, owners.host, owners.boot, owners.pid, owners.started, owners.until,
+    quarantine.reason
 FROM runs
 JOIN records ON records.no = runs.no
 LEFT JOIN owners ON owners.id = runs.owner
+LEFT JOIN quarantine ON quarantine.run_no = runs.no
 WHERE runs.id = ?;
 
 -- name: list_runs
--- List runs, newest first; each filter that is NULL lets everything pass.
+-- List runs, newest first; each filter that is NULL lets everything pass. `low` and `high` are run numbers.
 SELECT runs.no, runs.status, runs.branch, runs.n, runs.seq, runs.due_at, runs.crashes, runs.epoch, runs.updated_at,
-    records.digest, records.body, owners.id, owners.host, owners.boot, owners.pid, owners.started, owners.until
+    records.digest, records.body, owners.id, owners.host, owners.boot, owners.pid, owners.started, owners.until,
+    quarantine.reason
 FROM runs
 JOIN records ON records.no = runs.no
 LEFT JOIN owners ON owners.id = runs.owner
-WHERE (:after IS NULL OR runs.no < (SELECT earlier.no FROM runs AS earlier WHERE earlier.id = :after))
+LEFT JOIN quarantine ON quarantine.run_no = runs.no
+WHERE runs.no BETWEEN :low AND :high
+AND (:after IS NULL OR runs.no < (SELECT earlier.no FROM runs AS earlier WHERE earlier.id = :after))
 AND (:tenant IS NULL OR runs.tenant = :tenant)
 AND (:definitions IS NULL OR runs.definition IN (SELECT value FROM json_each(:definitions)))
 AND (:statuses IS NULL OR runs.status IN (SELECT value FROM json_each(:statuses)))
@@ -117,15 +122,18 @@ WITH wanted (no) AS (
     AND (runs.status IN ('created', 'running') OR (runs.status = 'waiting' AND runs.due_at <= :due_before))
 )
 SELECT runs.no, runs.status, runs.branch, runs.n, runs.seq, runs.due_at, runs.crashes, runs.epoch, runs.updated_at,
-    records.digest, records.body, owners.id, owners.host, owners.boot, owners.pid, owners.started, owners.until
+    records.digest, records.body, owners.id, owners.host, owners.boot, owners.pid, owners.started, owners.until,
+    quarantine.reason
 FROM runs
 JOIN records ON records.no = runs.no
 LEFT JOIN owners ON owners.id = runs.owner
+LEFT JOIN quarantine ON quarantine.run_no = runs.no
 WHERE runs.no IN (SELECT no FROM wanted)
 AND (
     NOT :claimable
     OR (runs.status IN ('created', 'running', 'waiting', 'paused')
         AND (runs.owner IS NULL OR runs.owner NOT IN (SELECT value FROM json_each(:live)))
+        AND quarantine.reason IS NULL
         AND (:ids IS NULL OR runs.id IN (SELECT value FROM json_each(:ids))))
 )
 AND (:after IS NULL OR runs.no < (SELECT earlier.no FROM runs AS earlier WHERE earlier.id = :after))

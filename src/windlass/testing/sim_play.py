@@ -1,0 +1,364 @@
+"""One simulated schedule: processes, the people and programs around them, and what must be true in the end.
+
+Clients start runs, follow them, answer and steer, each by asking some process; when it dies or its store fails, they
+ask another one, as a person would. They are not simulated processes: they never die, so what they were told counts as
+acknowledged.
+"""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar, copy_context
+from itertools import count
+from typing import Any, TypeVar
+
+from msgspec import Struct, json
+
+from windlass.core import records as r
+from windlass.core.blueprint import Definition
+from windlass.core.errors import AlreadyAnswered, RunFailed, RunOwned, RunState, StoreError, WindlassError
+from windlass.core.states import COMPLETED, ENDED, FAILED, PAUSED, WAITING, Status
+from windlass.engine import reads
+from windlass.engine.activation import Activation
+from windlass.engine.context import Context, SyncContext
+from windlass.engine.functions import run_function
+from windlass.engine.runtime import Runtime
+from windlass.stores.memory import MemoryStore
+from windlass.stores.memory_world import World
+from windlass.testing.sim_process import LONG_STALL, PROCESS, RESTARTS, Gone, Process, ProcessLoop, bury
+from windlass.testing.sim_store import SimStore
+from windlass.testing.sim_tape import Tape
+from windlass.testing.sim_watch import Watch
+from windlass.testing.simloop import Stuck
+
+T = TypeVar("T")
+MOST_TURNS = 10_000
+LONGEST = 1800.0  # seconds of simulated time after which a run that has not ended is stuck
+LONGEST_TURN = 2.0  # seconds of processor time for a whole schedule; most take a few milliseconds
+AGAIN = 2.0  # seconds between two tries of a client
+PATIENCE = 6.0  # seconds that a client waits for one process
+
+
+class Spinning(BaseException):
+    """Raised in what does not give the loop a turn any more."""
+
+
+@contextmanager
+def limited(told: Callable[[], None]) -> Iterator[None]:
+    """Interrupt what takes more processor time than a schedule can; only the main thread can be."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> None:
+        told()
+        raise Spinning
+
+    before = signal.signal(signal.SIGVTALRM, interrupt)
+    signal.setitimer(signal.ITIMER_VIRTUAL, LONGEST_TURN, LONGEST_TURN)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+class Outcome(Struct):
+    """What one schedule came to: how each run ended, what was reached, what was broken, and its tape."""
+
+    runs: dict[str, tuple[str, Any]]
+    reached: dict[str, int]
+    trouble: list[str]
+    tape: list[int]
+    turns: int
+    faults: int
+
+
+class SimContext(Context):
+    """The context of a task in a simulation: effects and calls meet the tape's faults, and the watch sees them."""
+
+    async def effect(self, name: str, fn: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Make `fn` happen once; see `Context.effect`."""
+        activation, simulation = self._activation, here()
+        key = f"{name}|{options.get('key', '')}"
+        process = PROCESS.get()
+        if process is None:
+            return await super().effect(name, fn, *arguments, **options)
+
+        async def observed(*given: Any, **named: Any) -> Any:
+            async def work() -> Any:
+                call = simulation.watch.calling(process, activation, key)
+                value = await run_function(activation.services.pool, fn, given, named)
+                simulation.watch.happened(call, activation, key, value)
+                return value
+
+            return await process.touch("effect", work, ConnectionError)
+
+        observed.__annotations__ = {"return": getattr(fn, "__annotations__", {}).get("return", Any)}
+        return await super().effect(name, observed, *arguments, **options)
+
+    async def call(self, name: str, fn: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Call `fn` and keep what it returns; see `Context.call`."""
+        activation, process = self._activation, PROCESS.get()
+        if process is None:
+            return await super().call(name, fn, *arguments, **options)
+
+        async def observed(*given: Any, **named: Any) -> Any:
+            work = lambda: run_function(activation.services.pool, fn, given, named)  # noqa: E731
+            return await process.touch("call", work, ConnectionError)
+
+        observed.__annotations__ = {"return": getattr(fn, "__annotations__", {}).get("return", Any)}
+        return await super().call(name, observed, *arguments, **options)
+
+
+def make_context(activation: Activation) -> SyncContext:
+    """Give a node the context that fits it."""
+    return SyncContext(activation) if activation.node.mode == "sync" else SimContext(activation)
+
+
+SIMULATION: ContextVar["Simulation"] = ContextVar("simulation")
+
+
+def here() -> "Simulation":
+    """Return the simulation around the caller."""
+    return SIMULATION.get()
+
+
+class Simulation:
+    """Processes on one loop, with one tape, around one store.
+
+    Args:
+        definitions: what every process knows.
+        script: what clients do; the schedule ends when it has ended.
+        names: of the processes.
+    """
+
+    def __init__(
+        self, tape: Tape, definitions: list[Definition], script: Callable[["Simulation"], Awaitable[None]],
+        names: tuple[str, ...] = ("one", "two"),
+    ) -> None:  # fmt: skip
+        self.tape = tape
+        self.definitions = definitions
+        self.script = script
+        self.names = names
+        self.loop = ProcessLoop(tape.order, MOST_TURNS)
+        self.watch = Watch(self.loop.clock.now)
+        self.world = World()
+        self.fleet: list[SimStore] = []
+        self.processes: dict[str, Process] = {}
+        self.graves: list[Process] = []
+        self.numbers = count(1)
+        self.outside: dict[str, Any] = {}  # what scenes keep outside the store
+        self.runs: dict[str, tuple[str, Any]] = {}
+        self.plain = MemoryStore("memory:simulated", world=self.world)  # a look that meets no fault
+
+    def run(self) -> Outcome:
+        """Go through the schedule, and say what it came to."""
+        try:
+            with limited(self._spins):
+                self.loop.run(self._main())
+        except Spinning:
+            self._spins()
+        except Stuck as stuck:
+            self.watch.blame(f"stuck: {stuck}")
+        except TimeoutError:
+            told = {run: story.status.value for run, story in self.watch.stories.items()}
+            self.watch.blame(f"stuck: after {LONGEST:,.0f} s the runs are {told}")
+        finally:
+            self._bury()
+        for failure in self.loop.failures:
+            self.watch.blame(f"nobody handled {failure.get('exception') or failure.get('message')!r}")
+        faults = self.tape.taken[0] - self.tape.budget
+        return Outcome(
+            self.runs, dict(self.watch.reached), self.watch.trouble, self.tape.taken, self.loop.turns, faults
+        )
+
+    def _spins(self) -> None:
+        self.watch.blame("stuck: something spins without giving the loop a turn")
+        self.loop.most_turns = 0
+
+    async def _main(self) -> None:
+        token = SIMULATION.set(self)
+        try:
+            await self.plain.open()
+            for name in self.names:
+                await self._begin(name)
+            async with asyncio.timeout(LONGEST):
+                await self.script(self)
+            for run, story in self.watch.stories.items():
+                self.watch.end(run)
+                await self._look_at(run, story.status)
+        finally:
+            SIMULATION.reset(token)
+
+    async def _begin(self, name: str) -> None:
+        process = Process(name, self.loop, self.tape, self.watch.reach, self._died, self.numbers)
+        store = SimStore(process, self.world, self.watch, self.fleet)
+        await store.open()
+        runtime = Runtime(store, list(self.definitions), timers=bool(len(name) % 2), seams=process.seams)
+        self.processes[name] = process
+        process.spawn(self._live(process, runtime))
+
+    async def _live(self, process: Process, runtime: Runtime) -> None:
+        while True:
+            try:
+                await runtime.__aenter__()
+            except StoreError:
+                await process.clock.sleep(AGAIN)
+            else:
+                break
+        runtime.services.context = make_context
+        await process.live(runtime, self.definitions)
+
+    def _died(self, process: Process) -> None:
+        """Let another process of the name come up after a while."""
+        self.watch.died(process)
+        self.graves.append(process)
+        found_dead = bool(self.tape.pick(2))
+        for store in [store for store in self.fleet if store.process is process]:
+            self.fleet.remove(store)
+            if found_dead:
+                store.bury()
+        after = RESTARTS[self.tape.pick(len(RESTARTS))]
+        begin = lambda: asyncio.ensure_future(self._begin(process.name), loop=self.loop)  # noqa: E731
+        process.around.run(self.loop.call_later, after, begin)
+
+    def _bury(self) -> None:
+        for process in (*self.graves, *self.processes.values()):
+            process.bury()
+        bury(self.loop.tasks, copy_context())
+
+    async def _look_at(self, run: str, status: Status) -> None:
+        """Keep how a run has ended, and read its log as it stands."""
+        story, kept = self.watch.stories[run], self.world.runs[run]
+        rows = [(row.first, row.last, row.digest) for row in kept.rows]
+        if rows != story.rows:
+            self.watch.blame(f"{run}: the log is not what was written")
+        blueprint = next((d.compile() for d in self.definitions if d.compile().name == kept.record.definition), None)
+        result = await reads.result(self.plain, run, blueprint)
+        self.runs[run] = (status.value, result.output)
+        if self.tape.budget != self.tape.taken[0]:
+            again = await reads.replay(self.plain, run, blueprint)
+            if again.differing:
+                self.watch.blame(f"{run}: a replay differs at {again.differing}")
+
+    # What clients do.
+
+    async def ask(
+        self, work: Callable[[Runtime], Coroutine[Any, Any, T]], first: str = "", patience: float = PATIENCE
+    ) -> T:
+        """Let some process do something, the first of the name or any; another one when it dies, fails or is silent.
+
+        Raises:
+            WindlassError: what the process said, unless it is about its store.
+        """
+        names = [first] * (first in self.names) + [name for name in self.names if name != first]
+        for turn in count():
+            process = self.processes[names[turn % len(names)]]
+            if process.runtime is not None and process.state != "dead":
+                try:
+                    async with asyncio.timeout(patience if process.state == "live" else AGAIN):
+                        return await process.ask(work(process.runtime))
+                except (Gone, TimeoutError, StoreError, RunOwned):
+                    self.watch.reach("client asked again")
+            await asyncio.sleep(AGAIN if turn else 0.1)
+        raise AssertionError
+
+    async def start(self, definition: Definition, input: Any, run: str = "r") -> str:
+        """Start a run until it is acknowledged."""
+        begun: str = await self.ask(lambda runtime: runtime.start(definition, input, run), self.names[0])
+        if run not in self.world.runs:
+            self.watch.blame(f"{run} was acknowledged, and is not in the store")
+        return begun
+
+    async def written(self, rows: int, run: str = "r") -> None:
+        """Wait until so many rows of a run were written, it has ended, or a while has passed."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LONG_STALL):
+                await self.until(lambda story: len(story.rows) >= rows or story.status in ENDED, run)
+
+    async def until(self, is_so: Callable[[Any], bool], run: str = "r") -> None:
+        """Wait until something is so of what the watch knows of a run."""
+        news = asyncio.Event()
+        hear = lambda of: news.set() if of == run else None  # noqa: E731
+        self.watch.heard.append(hear)
+        try:
+            while run not in self.watch.stories or not is_so(self.watch.stories[run]):
+                news.clear()
+                await news.wait()
+        finally:
+            self.watch.heard.remove(hear)
+
+    async def finish(self, run: str = "r", *, answers: Callable[[r.Question], Any] | None = None,
+                     ends: frozenset[Status] = frozenset({*ENDED, PAUSED}), mend: bool = True) -> None:  # fmt: skip
+        """See a run to its end: answer what it asks, and let it go on when it has failed.
+
+        Args:
+            answers: what to say to a question that is not about a doubt; by default they stay open.
+            mend: resume it when it has failed: what failed it were faults.
+        """
+        while True:
+            await self.until(lambda story: story.status in ends or story.status is WAITING, run)
+            status = self.watch.stories[run].status
+            if status is FAILED and mend:
+                await self.said(lambda runtime: runtime.resume(run))
+            elif status in ends or not await self._reply(run, answers):
+                return
+            await asyncio.sleep(AGAIN)
+
+    async def _reply(self, run: str, answers: Callable[[r.Question], Any] | None) -> bool:
+        """Answer the open questions of a run; False when nobody has anything to say and no timer is left."""
+        found = await self.ask(lambda runtime: runtime.questions(run))
+        said = False
+        for question in found:
+            value: Any = self.watch.verdict(question)
+            if value is None and answers is not None:
+                value = answers(question)
+            if value is not None:
+                said = True
+                await self.said(lambda runtime, q=question.id, v=value: runtime.answer(q, v))  # type: ignore[misc]
+        story = self.watch.stories[run]
+        head = self.world.runs[run].head
+        return said or story.status is not WAITING or head.due_at is not None or not found
+
+    async def said(self, work: Callable[[Runtime], Coroutine[Any, Any, Any]], first: str = "") -> str:
+        """Let some process do something; returns what kind of error it met, or nothing."""
+        try:
+            await self.ask(work, first)
+        except (WindlassError, AlreadyAnswered, RunState, RunFailed) as error:
+            return type(error).__name__
+        return ""
+
+    async def follow(self, run: str = "r") -> list[int]:
+        """Follow a run to its end, from process to process; check that every event is told once, in order."""
+        seen: list[int] = []
+        turn = [0]
+        while True:
+            try:
+                await self.ask(lambda runtime: self._follow(runtime, run, seen, turn), patience=LONGEST)
+            except WindlassError:
+                self.watch.reach("follower asked again")
+            await asyncio.sleep(AGAIN)
+            story = self.watch.stories.get(run)
+            if story is not None and story.status is COMPLETED and len(seen) == story.seq:
+                return seen
+
+    async def _follow(self, runtime: Runtime, run: str, seen: list[int], turn: list[int]) -> None:
+        turn[0] += 1
+        mine = turn[0]
+        async for event in runtime.events(run, after=seen[-1] if seen else 0, follow=True):
+            if turn[0] != mine:
+                return  # the client has turned to another process
+            if event.seq > self.watch.stories[run].seq:
+                self.watch.blame(f"{run}: event {event.seq} was told before it was written")
+            if event.seq:
+                if event.seq != (seen[-1] if seen else 0) + 1:
+                    self.watch.blame(f"{run}: event {event.seq} was told after {seen[-1:]}")
+                seen.append(event.seq)
+
+
+def plain(value: Any) -> Any:
+    """Show a value so that two can be compared and stored."""
+    return json.decode(json.encode(value))

@@ -1,0 +1,76 @@
+"""How the figures are told: a line each on the terminal, a table in docs/reliability.md."""
+
+import platform
+import sys
+from datetime import UTC, datetime
+
+from benchmarks import machine
+from trials.figures import Figures, Trial
+from trials.rooms import ROOT, Run
+
+PAGE = ROOT / "docs" / "reliability.md"
+HEAD = (
+    "| trial | faults | what is tried | trials | bad | 95 % bound | reached, and shown | holds? |\n"
+    + "| --- " * 8
+    + "|"
+)
+
+
+def counts(figures: Figures) -> str:
+    """Say what was reached and what else is worth showing."""
+    return ", ".join(f"{name} {value:,}" for name, value in {**figures.reached, **figures.shown}.items() if value != "")
+
+
+def bad(figures: Figures) -> str:
+    """Say what must not happen, and how often it did."""
+    return ", ".join(f"{name} {number:,}" for name, number in figures.bad.items())
+
+
+def verdict(figures: Figures) -> str:
+    """Say whether the product holds."""
+    if figures.passes:
+        return "yes"
+    if figures.trials == 0 and not figures.bad and figures.shown.get("skipped"):
+        return "skipped"
+    return "**no**"
+
+
+def line(run: Run) -> str:
+    """Tell one trial in a line."""
+    figures = run.figures
+    told = (verdict(figures), f"{figures.trials:,} trials", bad(figures), counts(figures), f"{run.seconds:.1f} s")
+    return f"{run.trial}: {'; '.join(told)}"
+
+
+def row(trial: Trial, run: Run) -> str:
+    """Tell one trial in a row of the table."""
+    figures = run.figures
+    cells = [
+        trial.name, trial.faults, trial.says, f"{figures.trials:,}", bad(figures), f"{figures.bound:.2g}",
+        counts(figures), verdict(figures),
+    ]  # fmt: skip
+    return "| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |"
+
+
+def write(scale: str, rows: list[str], seconds: float) -> None:
+    """Write the table of one scale anew, between its marks."""
+    text = PAGE.read_text()
+    start, end = f"<!-- {scale}: begin -->", f"<!-- {scale}: end -->"
+    before, _, rest = text.partition(start)
+    _, _, after = rest.partition(end)
+    command = "make prove" if scale == "short" else "make prove-long"
+    told = [
+        f"- date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", f"- machine: {machine.describe()['machine']}",
+        f"- python: {platform.python_implementation()} {platform.python_version()}, {platform.system()}",
+        f"- command: `{command}`, {seconds:,.0f} s", "", HEAD, *rows,
+    ]  # fmt: skip
+    PAGE.write_text(f"{before}{start}\n" + "\n".join(told) + f"\n{end}{after}")
+
+
+def complain(run: Run) -> None:
+    """Tell the trouble of a trial on stderr."""
+    for trouble in run.figures.trouble:
+        print(f"  {run.trial}: {trouble}", file=sys.stderr)
+
+
+__all__ = ["PAGE", "complain", "line", "row", "verdict", "write"]

@@ -1,0 +1,105 @@
+"""Simulation: schedules of the real engine under simulated faults, searched by seed and enumerated in a small scope."""
+
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from multiprocessing import get_context
+from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
+
+from trials.figures import Figures, Trial
+from windlass.testing.sim import Report, enumerate_schedules, scene_named, search, smallest
+from windlass.testing.sim_scenes import SCENES
+
+ENOUGH = 6  # violations after which a search ends
+CHUNK = 250  # schedules that a process goes through at a time
+SHARES = {"effects": 3, "fan": 2, "rollback": 2}  # of the schedules; the other scenes have one
+REACHED = (
+    "crash between intent and call", "crash between call and record", "crash in a call", "effect called by a zombie",
+    "commit ambiguous, applied", "commit refused", "create ambiguous, applied", "claim ambiguous, applied",
+    "zombie refused", "takeover from the living", "takeover from the dead", "double answer lost the race",
+    "cancel beat completion", "completion beat cancel", "late timer", "timer in time", "retry after crash", "stall",
+    "clock jumped", "drain", "doubt answered: it happened", "doubt answered: it did not happen", "effect verified",
+    "rolled back", "paused", "undo in doubt", "client asked again",
+)  # fmt: skip
+
+
+def simulate(folder: Path, *, schedules: int, processes: int = 2, seed: int = 0) -> Figures:
+    """Search all scenes; what is broken is shrunk and kept as a tape in the folder."""
+    report = Report()
+    with ProcessPoolExecutor(processes, mp_context=get_context("fork")) as pool:  # a mutant stays applied
+        for found in pool.map(_chunk, *zip(*_chunks(schedules, seed), strict=True)):
+            report.merge(found)
+            if len(report.violations) >= ENOUGH:
+                pool.shutdown(wait=False, cancel_futures=True)
+                break
+    figures = Figures(report.schedules, {"violations": 0}, dict.fromkeys(REACHED, 0))
+    _judge(figures, report, folder)
+    figures.shown |= {
+        "schedules a second of one core": round(report.schedules / report.seconds),
+        "faults": report.faults,
+        "callbacks": report.turns,
+        "scenes": len(SCENES),
+    }
+    return figures
+
+
+def _chunks(schedules: int, seed: int) -> Iterator[tuple[str, int, int]]:
+    whole = sum(SHARES.get(name, 1) for name in SCENES)
+    ends = {name: seed + -(-schedules * SHARES.get(name, 1) // whole) for name in SCENES}
+    for first in range(seed, max(ends.values()), CHUNK):  # every scene has its turn soon
+        for name, last in ends.items():
+            if first < last:
+                yield name, first, min(first + CHUNK, last)
+
+
+def _chunk(name: str, first: int, last: int) -> Report:
+    return search(scene_named(name), range(first, last))
+
+
+def _judge(figures: Figures, report: Report, folder: Path) -> None:
+    for what in REACHED:
+        figures.reach(what, report.reached.get(what, 0))
+    shrunk: set[str] = set()
+    for violation in report.violations:
+        figures.blame("violations", f"{violation.scene}: {violation.what[0]}")
+        if violation.scene not in shrunk and violation.scene in SCENES:
+            shrunk.add(violation.scene)
+            least = smallest(SCENES[violation.scene], violation)
+            least = replace(least, found=datetime.now(UTC).date().isoformat())
+            (folder / f"{violation.scene}.json").write_bytes(msgspec.json.format(msgspec.json.encode(least)))
+            figures.trouble.append(f"{violation.scene}: tape {least.tape}")
+
+
+def enumerated(folder: Path, *, faults: int = 1, disorder: int = 0, most: int | None = None) -> Figures:
+    """Go through every schedule of two workers, one run, two steps."""
+    report = enumerate_schedules(SCENES["brief"], faults=faults, disorder=disorder, most=most)
+    figures = Figures(report.schedules, {"violations": 0})
+    for violation in report.violations:
+        figures.blame("violations", f"{violation.what[0]}: tape {violation.tape}")
+    for what in ("crash between call and record", "crash between intent and call", "takeover from the dead"):
+        figures.reach(what, report.reached.get(what, 0))
+    figures.shown |= {"faults": faults, "disorder": disorder, "whole": most is None or report.schedules < most}
+    return figures
+
+
+TRIALS = (
+    Trial(
+        "simulate",
+        "F14 F17 F18 F26 F41 F42 F43",
+        "The real engine on simulated time, workers, store and world: nothing lost, repeated, stuck or forged.",
+        simulate,
+        short={"schedules": 20_000},
+        long={"schedules": 1_000_000},
+    ),
+    Trial(
+        "schedules",
+        "F17 F18 F42",
+        "Every schedule of two workers, one run, two steps with one fault: nothing lost, repeated or stuck.",
+        enumerated,
+        short={"disorder": 0},
+        long={"disorder": 1},
+    ),
+)
