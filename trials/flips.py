@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from trials.figures import Figures, Trial
 from windlass.core.changes import BlobPut, EffectPut, ItemsPut, ManifestPut, QuestionPut
-from windlass.core.errors import StoreError, WindlassError
+from windlass.core.errors import StoreCorrupt, StoreError, WindlassError
 from windlass.core.queries import Commands, Effects, Items, Manifests, Questions, Rows, Runs
 from windlass.core.records import Loaded
 from windlass.stores import sqlite_anchor
@@ -372,6 +372,22 @@ async def log_lost(path: Path, folder: Path, figures: Figures) -> None:
     await refused(path, figures, "store.behind store.corrupt", "log deleted")
 
 
+async def row_gone(path: Path, folder: Path, figures: Figures) -> None:
+    """Take a row out of the middle of every log, with right checksums: no run may be read across the hole."""
+    connection = apsw.Connection(str(path))
+    connection.execute("DELETE FROM log WHERE id & 0xffffffff = ?", (ROWS - 1,))
+    connection.close()
+    store = SQLiteStore(f"sqlite:///{path}", clock=HandClock())
+    await store.open()
+    for i in range(RUNS):
+        try:
+            await store.load(f"run-{i}")
+            figures.blame("another value read", f"run-{i} was loaded without its event {ROWS - 1}")
+        except StoreCorrupt:
+            figures.reach("holes refused")
+    await store.close()
+
+
 async def anchor_lost(path: Path, folder: Path, figures: Figures) -> None:
     """Delete the anchor: that is no damage."""
     Path(f"{path}.anchor").unlink()
@@ -421,7 +437,8 @@ async def forked(path: Path, folder: Path, figures: Figures) -> None:
 
 CASES: dict[str, Callable[[Path, Path, Figures], Coroutine[Any, Any, None]]] = {
     "deleted": gone, "emptied": emptied, "old back-up": old_backup, "another store": another_store,
-    "newer version": newer_version, "another program": another_program, "garbage": garbage, "log lost": log_lost,
+    "row gone": row_gone, "newer version": newer_version, "another program": another_program, "garbage": garbage,
+    "log lost": log_lost,
     "anchor lost": anchor_lost, "replaced while open": replaced_while_open, "deleted while open": deleted_while_open,
     "forked": forked,
 }  # fmt: skip

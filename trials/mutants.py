@@ -29,12 +29,15 @@ from windlass.stores import checks, sqlite_jobs
 from windlass.stores.memory import MemoryStore
 from windlass.stores.memory_world import World
 from windlass.stores.sqlite import SQLiteStore
+from windlass.stores.sqlite_writer import Writer
 
 DETECTORS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("conform", {"stores": ["memory", "sqlite"]}),
     ("simulate", {"schedules": 3_000}),
     ("kills", {"trials": 60}),
     ("zombies", {"trials": 12}),
+    ("flips", {"flips": 0}),
+    ("power", {"images": 300}),
 )
 LANES = 2  # mutants at once
 
@@ -257,12 +260,18 @@ def gap_not_seen() -> None:
     put(checks, "verify_sequence", sequence)
 
 
+def failed_sync_believed() -> None:
+    """Go on with a log whose sync has failed as if it were on the disk."""
+    put(Writer, "_trust", lambda *_, **__: None)
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     mutant.__name__.replace("_", "-"): mutant
     for mutant in (
         no_key, epoch_in_key, no_compare_and_set, no_fence, record_before_call, acknowledge_before_commit,
         checkpoint_outside_transaction, event_before_commit, half_applied_reducer, resume_not_unique,
         digest_not_checked, compaction_drops_an_item, call_again, believe, forget_calls, gap_not_seen,
+        failed_sync_believed,
     )
 }  # fmt: skip
 

@@ -18,12 +18,15 @@ HEAD = (
 
 def counts(figures: Figures) -> str:
     """Say what was reached and what else is worth showing."""
-    return ", ".join(f"{name} {value:,}" for name, value in {**figures.reached, **figures.shown}.items() if value != "")
+    found = {**figures.reached, **figures.shown}
+    return ", ".join(
+        f"{name} {value:,}" if isinstance(value, int | float) else f"{name} {value}" for name, value in found.items()
+    )
 
 
 def bad(figures: Figures) -> str:
     """Say what must not happen, and how often it did."""
-    return ", ".join(f"{name} {number:,}" for name, number in figures.bad.items())
+    return ", ".join(f"{name} {number:,}" for name, number in figures.bad.items()) or "nothing 0"
 
 
 def verdict(figures: Figures) -> str:

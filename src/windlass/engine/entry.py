@@ -2,7 +2,7 @@
 
 from windlass.core import queries
 from windlass.core.position import Pending
-from windlass.core.states import FAILED, PAUSED, RUNNING, WAITING
+from windlass.core.states import ENDED, FAILED, PAUSED, RUNNING, WAITING
 from windlass.engine.activation import NOTHING
 from windlass.engine.doubts import doubts, is_doubtful
 from windlass.engine.drive import Drive
@@ -21,7 +21,7 @@ async def enter(drive: Drive) -> None:
         crashes = drive.journal.head.crashes + 1
         drive.journal.count_crash(crashes)
         drive.journal.say("lease.taken_over", owner=record.owner.id, crashes=crashes)
-        if crashes >= MOST_CRASHES:
+        if crashes >= MOST_CRASHES and record.head.status not in ENDED:  # or it is being rolled back
             said = f"{crashes} owners died in a row at {', '.join(position.waiting)}"
             await drive.end(FAILED, "run.failed", failure={"kind": "Poison", "message": said, "code": "run.poison"})
             return
