@@ -30,6 +30,7 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
     mutants = kinds.add_parser("mutants", help="break the product in every known way: each must be noticed")
     mutants.add_argument("names", nargs="*", metavar="MUTANT", help=f"of {', '.join(MUTANTS)}")
     mutants.add_argument("--json", action="store_true")
+    mutants.add_argument("--page", action="store_true", help="write the table of docs/reliability.md anew")
     one = kinds.add_parser("one", help="run a trial in this process, and print its figures as JSON")
     one.add_argument("name", metavar="TRIAL")
     one.add_argument("--module", default="")
@@ -57,7 +58,9 @@ def prove(asked: argparse.Namespace) -> int:
     ended = [(trial, running.result()) for trial, running in runs]
     seconds = time.monotonic() - begun
     if asked.page and not asked.names:
-        page.write("long" if asked.long else "short", [page.row(trial, run) for trial, run in ended], seconds)
+        rows = [page.HEAD, *(page.row(trial, run) for trial, run in ended)]
+        part, command = ("long", "make prove-long") if asked.long else ("short", "make prove")
+        page.write(part, command, rows, seconds)
     broken = [run.trial for _, run in ended if page.verdict(run.figures) == "**no**"]
     skipped = [run.trial for _, run in ended if page.verdict(run.figures) == "skipped"]
     said = f"{len(ended)} trials in {seconds:,.0f} s; skipped: {', '.join(skipped) or 'none'}; "
@@ -83,7 +86,7 @@ def main(given: list[str] | None = None) -> int:
         if asked.kind == "prove":
             return prove(asked)
         if asked.kind == "mutants":
-            return hunt(asked.names, as_json=asked.json)
+            return hunt(asked.names, as_json=asked.json, to_page=asked.page)
         if asked.kind == "one":
             return one(asked)
         for name, (_, trial) in every_trial().items():

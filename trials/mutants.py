@@ -16,6 +16,7 @@ from typing import Any
 from msgspec import Raw
 from msgspec.structs import replace
 
+from trials import page
 from trials.rooms import NameUnknown, every_trial, run_apart
 from windlass.core import ops, pieces, queries
 from windlass.core.crashpoint import crashpoint
@@ -299,7 +300,7 @@ def noticed(mutant: str) -> tuple[str, str]:
     return "", ""
 
 
-def hunt(names: list[str], *, as_json: bool) -> int:
+def hunt(names: list[str], *, as_json: bool = False, to_page: bool = False) -> int:
     """Set the detectors on each mutant, and on the unchanged product; print which noticed; 1 if one survives.
 
     Raises:
@@ -312,13 +313,17 @@ def hunt(names: list[str], *, as_json: bool) -> int:
     begun = time.monotonic()
     with ThreadPoolExecutor(LANES) as pool:
         found = pool.map(noticed, ["", *chosen])
-        survived = []
+        survived, rows = [], [page.MUTANTS_HEAD]
         for name, (detector, saw) in zip(["", *chosen], found, strict=True):
             if bool(name) != bool(detector):
                 survived.append(name or "the unchanged product")
             told = {"mutant": name or "unchanged", "noticed by": detector, "saw": saw[:200]}
             line = f"{told['mutant']}: " + (f"noticed by {detector}: {told['saw']}" if detector else "nothing noticed")
             print(json.dumps(told) if as_json else line, flush=True)
+            says = (MUTANTS[name].__doc__ or "").strip() if name else "not at all"
+            rows.append(page.mutant_row(told["mutant"], says, detector or "nothing", told["saw"][:120]))
+    if to_page and not names:
+        page.write("mutants", "make mutants", rows, time.monotonic() - begun)
     killed = len(chosen) - len([name for name in survived if name in MUTANTS])
     print(f"{killed} of {len(chosen)} noticed in {time.monotonic() - begun:,.0f} s", file=sys.stderr)
     for name in survived:

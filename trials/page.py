@@ -14,6 +14,7 @@ HEAD = (
     + "| --- " * 8
     + "|"
 )
+MUTANTS_HEAD = "| mutant | how the product is broken | noticed by | what was seen |\n" + "| --- " * 4 + "|"
 
 
 def counts(figures: Figures) -> str:
@@ -55,19 +56,24 @@ def row(trial: Trial, run: Run) -> str:
     return "| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |"
 
 
-def write(scale: str, rows: list[str], seconds: float) -> None:
-    """Write the table of one scale anew, between its marks."""
+def write(part: str, command: str, rows: list[str], seconds: float) -> None:
+    """Write a table of the page anew, between its marks: `short`, `long` or `mutants`."""
     text = PAGE.read_text()
-    start, end = f"<!-- {scale}: begin -->", f"<!-- {scale}: end -->"
+    start, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
     before, _, rest = text.partition(start)
     _, _, after = rest.partition(end)
-    command = "make prove" if scale == "short" else "make prove-long"
     told = [
         f"- date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC", f"- machine: {machine.describe()['machine']}",
         f"- python: {platform.python_implementation()} {platform.python_version()}, {platform.system()}",
-        f"- command: `{command}`, {seconds:,.0f} s", "", HEAD, *rows,
+        f"- command: `{command}`, {seconds:,.0f} s", "", *rows,
     ]  # fmt: skip
     PAGE.write_text(f"{before}{start}\n" + "\n".join(told) + f"\n{end}{after}")
+
+
+def mutant_row(name: str, says: str, detector: str, saw: str) -> str:
+    """Tell one mutant in a row of their table."""
+    cells = [name, says, detector, saw]
+    return "| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |"
 
 
 def complain(run: Run) -> None:
@@ -76,4 +82,4 @@ def complain(run: Run) -> None:
         print(f"  {run.trial}: {trouble}", file=sys.stderr)
 
 
-__all__ = ["PAGE", "complain", "line", "row", "verdict", "write"]
+__all__ = ["HEAD", "MUTANTS_HEAD", "PAGE", "complain", "line", "mutant_row", "row", "verdict", "write"]

@@ -10,7 +10,7 @@ from tests.engine.simulation import simulate
 from windlass import Context, EffectNotDone, Happened, Pipeline, Retry, RunFailed, Runtime, task
 from windlass.core.errors import InputError
 from windlass.core.queries import Effects
-from windlass.core.records import Effect
+from windlass.core.records import Command, Effect
 
 AGAIN = Retry(on=(ConnectionError, TimeoutError), max_attempts=5, initial=0)
 
@@ -171,6 +171,27 @@ async def test_what_verify_found_is_kept(runtime: Runtime, world: World, found: 
     doubts = [doubt["settled"] for doubt in await told(runtime, "c", "effect.in_doubt") if doubt["settled"]]
     assert doubts == ([] if found else ["verified: it did not happen"])
     assert len({key for _, key in world.calls}) == 1
+
+
+async def test_doubts_that_are_answered_together_are_all_settled(runtime: Runtime, world: World) -> None:
+    @task(retry=AGAIN)
+    async def charge(amount: int, ctx: Context) -> list[str]:
+        asked = [ctx.effect("pay", world.pay, amount, key=str(number), on_doubt="ask") for number in range(2)]
+        return list(await asyncio.gather(*asked))
+
+    world.fails = 2
+    assert (await runtime.run(Pipeline("both", tasks=[charge]), 10, id="c")).status == "waiting"
+    questions = await runtime.questions("c")
+    assert len(questions) == 2
+    said = {"happened": True, "value": "paid"}
+    answers = [
+        Command(id=asked.id, run="c", verb="answer", arguments={"question": asked.id, "value": said}, at=1.0)
+        for asked in questions
+    ]
+    assert await asyncio.gather(*map(runtime.store.post, answers)) == [True, True]
+    result = await runtime.wait("c")
+    assert (result.status, result.output) == ("completed", ["paid", "paid"])
+    assert len(world.calls) == 2
 
 
 async def test_what_is_known_not_to_have_happened_is_not_in_doubt(runtime: Runtime) -> None:

@@ -118,6 +118,22 @@ async def test_a_run_that_kills_its_owners_is_stopped(runtime: Runtime) -> None:
     assert (await runtime.get("p")).head.status == Status.FAILED
 
 
+async def test_a_completed_run_that_is_rolled_back_is_no_poison(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @task
+    async def plus(n: int) -> int:
+        return n + 1
+
+    await runtime.run(Pipeline("whole", tasks=[plus]), 0, id="w")
+    dead = Owner("dead", "nowhere", "boot", 1, "then")
+    monkeypatch.setattr("windlass.engine.entry.MOST_CRASHES", 1)
+    await runtime.store.claim("w", dead)
+    await runtime.store.retire(dead)
+    await _drive_after(runtime, msgspec.structs.replace(await runtime.get("w"), owner=dead))
+    assert (await runtime.get("w")).head.status == Status.COMPLETED
+
+
 async def _drive_after(runtime: Runtime, record: Any) -> loop.RunLoop:
     """Drive a run as if its owner had been found dead."""
     from windlass.core.position import load

@@ -7,7 +7,7 @@ from windlass.core import records as r
 from windlass.core.errors import WindlassError
 from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, RUNNING
 from windlass.core.types import convert
-from windlass.engine.activation import Activation, Outcome
+from windlass.engine.activation import NOTHING, Activation, Outcome
 from windlass.engine.doubts import KINDS, answered, is_doubtful
 from windlass.engine.drive import Drive
 from windlass.engine.execute import keep_writes
@@ -36,6 +36,10 @@ async def take(drive: Drive) -> None:
         wrote |= await TAKE[command.verb](drive, command)
     if wrote:
         await drive.journal.write("record", status=None if drive.leaving == "stay" else RUNNING)
+    for address in drive.answered:  # now that all answers that came together are folded
+        if address not in drive.ready and not is_doubtful(drive.position.pending.get(address, NOTHING)):
+            drive.ready.append(address)
+    drive.answered.clear()
 
 
 async def hurry(drive: Drive) -> None:
@@ -58,19 +62,14 @@ async def _answer(drive: Drive, command: r.Command) -> bool:
         return True  # the branch that asked is gone
     value = asked.answer
     drive.journal.note(ops.QuestionAnswered(address, asked.key, asked.id, value, asked.by))
-    is_open = False
     if asked.key.startswith(KINDS):
-        told = answered(drive.journal, drive.ledger, pending, asked, await _happening(drive, asked))
-        drive.journal.note(*told)
-        is_open = any(isinstance(op, ops.QuestionAsked) for op in told)
+        drive.journal.note(*answered(drive.journal, drive.ledger, pending, asked, await _happening(drive, asked)))
     if asked.key.startswith("escalate|"):
         _take_output(drive, address, bytes(value))
         return True
     running = drive.running.get(address)
     if running is None:
-        others = [key for key in pending.asked if key not in pending.answers and key != asked.key]
-        if not is_open and not any(key.startswith(KINDS) for key in others):
-            drive.ready.append(address)
+        drive.answered.append(address)
         return True
     await drive.journal.write("record", status=RUNNING)
     waiter = running.waits.get(asked.key)

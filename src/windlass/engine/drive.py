@@ -47,6 +47,7 @@ class Drive:
         self.failure: tuple[str, ops.Failure] | None = None
         self.over = False
         self.news = True  # a command may be waiting
+        self.answered: list[str] = []  # addresses whose answers were taken and are not folded yet
         self.seen: set[str] = set()  # commands that were taken, or are being acted on
         self.task: asyncio.Task[Any] | None = None  # the drive's own
         self.direct: Activation | None = None  # runs in it

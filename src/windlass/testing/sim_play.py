@@ -19,8 +19,10 @@ from msgspec import Struct, json
 from windlass.core import records as r
 from windlass.core.blueprint import Definition
 from windlass.core.errors import AlreadyAnswered, RunFailed, RunOwned, RunState, StoreError, WindlassError
+from windlass.core.owner import this_process
 from windlass.core.states import COMPLETED, ENDED, FAILED, PAUSED, WAITING, Status
 from windlass.engine import reads
+from windlass.engine import runtime as engine
 from windlass.engine.activation import Activation
 from windlass.engine.context import Context, SyncContext
 from windlass.engine.functions import run_function
@@ -38,6 +40,7 @@ MOST_TURNS = 10_000
 LONGEST = 1800.0  # seconds of simulated time after which a run that has not ended is stuck
 LONGEST_TURN = 2.0  # seconds of processor time for a whole schedule; most take a few milliseconds
 AGAIN = 2.0  # seconds between two tries of a client
+OWNERS = count(1)
 PATIENCE = 6.0  # seconds that a client waits for one process
 
 
@@ -65,6 +68,26 @@ def limited(told: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGVTALRM, before)
 
 
+@contextmanager
+def hosted() -> Iterator[None]:
+    """Let simulated processes be owners of their own, which the system is not asked about; others stay what they are."""
+    before = engine.this_process
+    engine.this_process = owner_here
+    try:
+        yield
+    finally:
+        engine.this_process = before
+
+
+def owner_here() -> r.Owner:
+    """Describe the caller as an owner, by another id each time, as `this_process` does."""
+    process = PROCESS.get()
+    if process is None:
+        return this_process()
+    number = next(OWNERS)
+    return r.Owner(f"{process.name}-{number}", "simulated", "", number, "")
+
+
 class Outcome(Struct):
     """What one schedule came to: how each run ended, what was reached, what was broken, and its tape."""
 
@@ -76,41 +99,60 @@ class Outcome(Struct):
     faults: int
 
 
+class Observed:
+    """A function of a task, called as the tape says.
+
+    It equals every other one of the same function: what the engine keeps by function is found again, and does not hold
+    on to a thousand simulations.
+    """
+
+    def __init__(
+        self, fn: Callable[..., Any], process: Process, what: str,
+        work: Callable[[tuple[Any, ...], dict[str, Any]], Awaitable[Any]],
+    ) -> None:  # fmt: skip
+        self.fn = fn
+        self._process = process
+        self._what = what
+        self._work = work
+        self.__annotations__ = {"return": getattr(fn, "__annotations__", {}).get("return", Any)}
+
+    async def __call__(self, *given: Any, **named: Any) -> Any:
+        """Call it."""
+        return await self._process.touch(self._what, lambda: self._work(given, named), ConnectionError)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Observed) and self.fn == other.fn
+
+    def __hash__(self) -> int:
+        return hash(self.fn)
+
+
 class SimContext(Context):
     """The context of a task in a simulation: effects and calls meet the tape's faults, and the watch sees them."""
 
     async def effect(self, name: str, fn: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Make `fn` happen once; see `Context.effect`."""
-        activation, simulation = self._activation, here()
+        activation, watch = self._activation, here().watch
         key = f"{name}|{options.get('key', '')}"
         process = PROCESS.get()
         if process is None:
             return await super().effect(name, fn, *arguments, **options)
 
-        async def observed(*given: Any, **named: Any) -> Any:
-            async def work() -> Any:
-                call = simulation.watch.calling(process, activation, key)
-                value = await run_function(activation.services.pool, fn, given, named)
-                simulation.watch.happened(call, activation, key, value)
-                return value
+        async def work(given: tuple[Any, ...], named: dict[str, Any]) -> Any:
+            call = watch.calling(process, activation, key)
+            value = await run_function(activation.services.pool, fn, given, named)
+            watch.happened(call, activation, key, value)
+            return value
 
-            return await process.touch("effect", work, ConnectionError)
-
-        observed.__annotations__ = {"return": getattr(fn, "__annotations__", {}).get("return", Any)}
-        return await super().effect(name, observed, *arguments, **options)
+        return await super().effect(name, Observed(fn, process, "effect", work), *arguments, **options)
 
     async def call(self, name: str, fn: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call `fn` and keep what it returns; see `Context.call`."""
-        activation, process = self._activation, PROCESS.get()
+        pool, process = self._activation.services.pool, PROCESS.get()
         if process is None:
             return await super().call(name, fn, *arguments, **options)
-
-        async def observed(*given: Any, **named: Any) -> Any:
-            work = lambda: run_function(activation.services.pool, fn, given, named)  # noqa: E731
-            return await process.touch("call", work, ConnectionError)
-
-        observed.__annotations__ = {"return": getattr(fn, "__annotations__", {}).get("return", Any)}
-        return await super().call(name, observed, *arguments, **options)
+        work = lambda given, named: run_function(pool, fn, given, named)  # noqa: E731
+        return await super().call(name, Observed(fn, process, "call", work), *arguments, **options)
 
 
 def make_context(activation: Activation) -> SyncContext:
@@ -157,7 +199,7 @@ class Simulation:
     def run(self) -> Outcome:
         """Go through the schedule, and say what it came to."""
         try:
-            with limited(self._spins):
+            with limited(self._spins), hosted():
                 self.loop.run(self._main())
         except Spinning:
             self._spins()

@@ -11,6 +11,7 @@ from asyncio import events
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
+from functools import cache
 from itertools import count
 from random import Random
 from typing import Any, TypeVar
@@ -88,6 +89,25 @@ class ProcessClock:
         await (self._loop.poll() if is_watch else self._clock.sleep(seconds))
 
 
+def rolls(seed: int) -> Callable[[], float]:
+    """Return what `Random(seed).random` would be; to seed one anew for each process costs more than all of its rolls."""
+    kept, dice = _rolled(seed)
+    place = count()
+
+    def roll() -> float:
+        at = next(place)
+        if at == len(kept):
+            kept.append(dice())
+        return kept[at]
+
+    return roll
+
+
+@cache
+def _rolled(seed: int) -> tuple[list[float], Callable[[], float]]:
+    return [], Random(seed).random  # noqa: S311 -- no secret
+
+
 class Gone(Exception):
     """The process that was asked died before it answered."""
 
@@ -121,8 +141,7 @@ class Process:
         self.around = copy_context()  # of the loop's own, for what has to go on when the process does not
         self.within = copy_context()
         self.within.run(PROCESS.set, self)
-        dice = Random(len(name)).random  # noqa: S311 -- no secret
-        self.seams = Seams(self.clock, lambda: f"{next(numbers):016x}", dice, self._spawn, self._thread)
+        self.seams = Seams(self.clock, lambda: f"{next(numbers):016x}", rolls(len(name)), self._spawn, self._thread)
 
     def _spawn(self, work: Coroutine[Any, Any, Any], name: str) -> "asyncio.Task[Any]":
         return self.loop.create_task(work, name=name)

@@ -13,7 +13,7 @@ import asyncio
 from asyncio import events
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from contextvars import Context
+from contextvars import Context, copy_context
 from heapq import heappop, heappush
 from itertools import count
 from random import Random
@@ -33,6 +33,22 @@ MOST_POLLS = 100  # in a row with nothing else in between: then nothing will eve
 
 class Stuck(Exception):
     """The simulation cannot come to an end, or does not."""
+
+
+class Ready(events.Handle):
+    """A handle, made without a question to the loop: most of what a loop does is to make these."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, callback: Callable[..., object], arguments: Any, loop: Any, context: Context | None
+    ) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = arguments
+        self._cancelled = False
+        self._repr = self._source_traceback = None
 
 
 class SimulatedLoop(Parent):  # type: ignore[misc]  # see Parent
@@ -102,12 +118,14 @@ class SimulatedLoop(Parent):  # type: ignore[misc]  # see Parent
         """Go to the next timer or sleeper; then, or if there is none, whoever polls looks."""
         while self._timers and self._timers[0][2].cancelled():
             heappop(self._timers)
-        dues = [due for due in (self.clock.next_due(), self._timers[0][0] if self._timers else None) if due is not None]
-        self._polled = 0 if dues else self._polled + 1
-        if not dues and (not self._polls or self._polled > MOST_POLLS):
+        due = self.clock.next_due()
+        if self._timers and (due is None or self._timers[0][0] < due):
+            due = self._timers[0][0]
+        self._polled = self._polled + 1 if due is None else 0
+        if due is not None:
+            self.clock.advance_to(due)
+        elif not self._polls or self._polled > MOST_POLLS:
             raise Stuck(f"nothing is ready, and nothing is due after {self.time():,.3f} s")
-        if dues:
-            self.clock.advance_to(min(dues))
         while self._timers and self._timers[0][0] <= self.time():
             self._ready.append(heappop(self._timers)[2])
         polls, self._polls = self._polls, []
@@ -126,7 +144,7 @@ class SimulatedLoop(Parent):  # type: ignore[misc]  # see Parent
 
     def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> events.Handle:
         """Make a callback ready."""
-        handle = events.Handle(callback, args, self, context)
+        handle = Ready(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
@@ -161,9 +179,7 @@ class SimulatedLoop(Parent):  # type: ignore[misc]  # see Parent
         """Keep what nobody handled, for the test to look at."""
         self.failures.append(context)
 
-    def get_debug(self) -> bool:
-        """Say no."""
-        return False
+    get_debug = staticmethod(bool)  # says no; each future and handle asks, and this way Python is not entered for it
 
     def is_running(self) -> bool:
         """Say whether it runs."""

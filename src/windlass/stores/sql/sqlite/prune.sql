@@ -154,7 +154,3 @@ SELECT substr(name, 12), CAST(value AS REAL) FROM meta WHERE name >= 'prune.blob
 -- name: drop_blob
 -- Delete a large value, if it is still marked.
 DELETE FROM blobs WHERE digest = ?1 AND EXISTS (SELECT 1 FROM meta WHERE name = 'prune.blob:' || lower(hex(?1)));
-
--- name: blob_size
--- Say how many bytes a large value takes.
-SELECT length(content) FROM blobs WHERE digest = ?;
