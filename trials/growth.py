@@ -269,7 +269,7 @@ TRIALS = (
     ),
     Trial(
         "parked", "F50", "very many runs that wait cost a worker no memory, and wake on time and in their order", park,
-        short={"runs": 1_000}, long={"runs": 10_000, "gap": 0.012},
+        short={"runs": 1_000, "gap": 0.012}, long={"runs": 10_000, "gap": 0.012},
     ),
 )  # fmt: skip
 

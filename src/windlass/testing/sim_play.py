@@ -70,13 +70,13 @@ def limited(told: Callable[[], None]) -> Iterator[None]:
 
 @contextmanager
 def hosted() -> Iterator[None]:
-    """Let simulated processes be owners of their own, which the system is not asked about; others stay what they are."""
-    before = engine.this_process
-    engine.this_process = owner_here
+    """Let simulated processes be owners of their own, which the system is not asked about."""
+    place: Any = engine
+    before, place.this_process = place.this_process, owner_here
     try:
         yield
     finally:
-        engine.this_process = before
+        place.this_process = before
 
 
 def owner_here() -> r.Owner:
@@ -241,7 +241,7 @@ class Simulation:
         await store.open()
         runtime = Runtime(store, list(self.definitions), timers=bool(len(name) % 2), seams=process.seams)
         self.processes[name] = process
-        process.spawn(self._live(process, runtime))
+        _ = process.spawn(self._live(process, runtime))
 
     async def _live(self, process: Process, runtime: Runtime) -> None:
         while True:
@@ -268,9 +268,14 @@ class Simulation:
         process.around.run(self.loop.call_later, after, begin)
 
     def _bury(self) -> None:
-        for process in (*self.graves, *self.processes.values()):
+        processes = [*self.graves, *self.processes.values()]
+        for process in processes:
             process.bury()
         bury(self.loop.tasks, copy_context())
+        for process in processes:
+            process.forget()
+        self.loop.forget()
+        self.fleet.clear()
 
     async def _look_at(self, run: str, status: Status) -> None:
         """Keep how a run has ended, and read its log as it stands."""

@@ -43,15 +43,15 @@ class ProcessLoop(SimulatedLoop):
         self.tasks: list[asyncio.Task[Any]] = []  # of no process
 
     def _turn(self) -> None:
-        ready = self._ready
+        ready: list[Any] = self._ready
         number = len(ready)
         handle = ready.pop(self.choose(number)) if number > 1 else ready.pop()
         self.turns += 1
         if self.turns >= self.most_turns:
             super()._turn()
-        if handle._cancelled:  # type: ignore[attr-defined]
+        if handle._cancelled:
             return
-        process: Process | None = handle._context.get(PROCESS)  # type: ignore[attr-defined]
+        process: Process | None = handle._context.get(PROCESS)
         if process is None or process.state == "live":
             handle._run()
         elif process.state == "stalled":
@@ -63,6 +63,13 @@ class ProcessLoop(SimulatedLoop):
         process = PROCESS.get() if context is None else context.get(PROCESS)
         (self.tasks if process is None else process.tasks).append(task)
         return task
+
+    def forget(self) -> None:
+        """Let go of what would have been done next."""
+        self._ready.clear()
+        self._timers.clear()
+        self._polls.clear()
+        self.clock._sleepers.clear()
 
     def wake(self, handles: list[events.Handle]) -> None:
         """Give the turns that were kept."""
@@ -90,7 +97,7 @@ class ProcessClock:
 
 
 def rolls(seed: int) -> Callable[[], float]:
-    """Return what `Random(seed).random` would be; to seed one anew for each process costs more than all of its rolls."""
+    """Return what `Random(seed).random` would be; seeding one for each process costs more than all of its rolls."""
     kept, dice = _rolled(seed)
     place = count()
 
@@ -280,9 +287,13 @@ class Process:
             self.stall()
 
     def bury(self) -> None:
-        """Unwind what is left, at the end of the simulation, so that nothing is left to the garbage collector."""
+        """Unwind what is left, at the end of the simulation."""
         self.state = "dead"
         bury(self.tasks, self.within)
+
+    def forget(self) -> None:
+        """Let go of everything, so that little is left to the garbage collector."""
+        self.__dict__.clear()
 
 
 def bury(tasks: "list[asyncio.Task[Any]]", context: Context) -> None:

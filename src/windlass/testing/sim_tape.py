@@ -45,14 +45,15 @@ class Turn(IntEnum):
 
 
 HARMLESS = (Fault.YIELD_BEFORE, Fault.YIELD_AFTER, Fault.DELAY)
-KINDS: dict[str, tuple[int, ...]] = {
-    "delay": HARMLESS,
-    "refused": (Fault.REFUSED,),
-    "ambiguous": (Fault.AMBIGUOUS,),
-    "crash": (Fault.CRASH_BEFORE, Fault.CRASH_AFTER),
-    "stall": (Fault.STALL_BEFORE, Fault.STALL_AFTER),
+KINDS: dict[str, tuple[int, ...]] = {  # as plain numbers: those compare and add without a call
+    "delay": tuple(map(int, HARMLESS)),
+    "refused": (int(Fault.REFUSED),),
+    "ambiguous": (int(Fault.AMBIGUOUS),),
+    "crash": (int(Fault.CRASH_BEFORE), int(Fault.CRASH_AFTER)),
+    "stall": (int(Fault.STALL_BEFORE), int(Fault.STALL_AFTER)),
     "turn": (),
 }
+BEFALLS = tuple(int(turn) for turn in Turn if turn)
 
 
 class Mood(Struct, frozen=True):
@@ -76,10 +77,10 @@ class Mood(Struct, frozen=True):
 def mood(dice: Random) -> Mood:
     """Draw which kinds of fault are on, and how often they come."""
     kinds = [kind for kind in KINDS if dice.random() < EVEN] or ["crash"]
-    faults = tuple(int(digit) for kind in kinds for digit in KINDS[kind])
+    faults = tuple(digit for kind in kinds for digit in KINDS[kind])
     turns: tuple[int, ...] = ()
     if "turn" in kinds:
-        turns = tuple(int(turn) for turn in Turn if turn and dice.random() < EVEN)
+        turns = tuple(turn for turn in BEFALLS if dice.random() < EVEN)
     return Mood(faults, dice.choice((0.02, 0.05, 0.1, 0.2)), turns, dice.choice((0.0, 0.05, 0.2, 0.5)),
                 dice.randint(1, MOST_FAULTS))  # fmt: skip
 

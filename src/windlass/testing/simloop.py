@@ -40,9 +40,7 @@ class Ready(events.Handle):
 
     __slots__ = ()
 
-    def __init__(
-        self, callback: Callable[..., object], arguments: Any, loop: Any, context: Context | None
-    ) -> None:
+    def __init__(self, callback: Callable[..., object], arguments: Any, loop: Any, context: Context | None) -> None:
         self._context = copy_context() if context is None else context
         self._loop = loop
         self._callback = callback
