@@ -7,6 +7,7 @@ turns when it wakes, as after SIGSTOP: all that it had decided before is still o
 """
 
 import asyncio
+from asyncio import events
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
@@ -22,7 +23,7 @@ from windlass.engine.notifier import Notifier
 from windlass.engine.runtime import Runtime
 from windlass.testing.clock import ManualClock
 from windlass.testing.sim_tape import Fault, Tape, Turn
-from windlass.testing.simloop import Callback, SimulatedLoop
+from windlass.testing.simloop import SimulatedLoop
 from windlass.worker.worker import Worker
 
 T = TypeVar("T")
@@ -42,17 +43,17 @@ class ProcessLoop(SimulatedLoop):
         self.tasks: list[asyncio.Task[Any]] = []  # of no process
 
     def _turn(self) -> None:
-        ready = self._ready
+        ready: list[Any] = self._ready
         number = len(ready)
         handle = ready.pop(self.choose(number)) if number > 1 else ready.pop()
         self.turns += 1
         if self.turns >= self.most_turns:
             super()._turn()
-        if handle.is_cancelled:
+        if handle._cancelled:
             return
-        process: Process | None = handle.context.get(PROCESS)
+        process: Process | None = handle._context.get(PROCESS)
         if process is None or process.state == "live":
-            handle.run()
+            handle._run()
         elif process.state == "stalled":
             process.held.append(handle)
 
@@ -70,7 +71,7 @@ class ProcessLoop(SimulatedLoop):
         self._polls.clear()
         self.clock._sleepers.clear()
 
-    def wake(self, handles: list[Callback]) -> None:
+    def wake(self, handles: list[events.Handle]) -> None:
         """Give the turns that were kept."""
         self._ready += handles
 
@@ -137,7 +138,7 @@ class Process:
         self.died = died
         self.clock = ProcessClock(loop)
         self.state = "live"
-        self.held: list[Callback] = []
+        self.held: list[events.Handle] = []
         self.tasks: list[asyncio.Task[Any]] = []
         self.asked: list[asyncio.Future[Any]] = []
         self.beat: Callable[[], None] = lambda: None  # its heartbeat's last beat; the store sets it

@@ -19,8 +19,6 @@ from itertools import count
 from random import Random
 from typing import Any, TypeVar, TypeVarTuple
 
-from msgspec import Struct
-
 from windlass.core.clock import Seams
 from windlass.engine.lease import Heartbeat
 from windlass.engine.notifier import Notifier
@@ -37,36 +35,18 @@ class Stuck(Exception):
     """The simulation cannot come to an end, or does not."""
 
 
-class Callback(Struct, eq=False):
-    """What a loop is to call: a handle that costs little, as a simulation does hardly anything but make these."""
+class Ready(events.Handle):
+    """A handle, made without a question to the loop: most of what a loop does is to make these."""
 
-    function: Callable[..., object]
-    arguments: tuple[Any, ...]
-    context: Context
-    due: float | None = None
-    is_cancelled: bool = False
+    __slots__ = ()
 
-    def cancel(self) -> None:
-        """Leave it where it is: it is passed over when its turn comes."""
-        self.is_cancelled = True
-
-    def cancelled(self) -> bool:
-        """Say whether it was cancelled."""
-        return self.is_cancelled
-
-    def when(self) -> float | None:
-        """Return its time, if it has one."""
-        return self.due
-
-    def run(self) -> None:
-        """Call it; what it raises is told to the loop, as in asyncio."""
-        try:
-            self.context.run(self.function, *self.arguments)
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except BaseException as error:  # noqa: BLE001 -- as asyncio does
-            said = f"Exception in callback {self.function!r}"
-            events.get_running_loop().call_exception_handler({"message": said, "exception": error, "handle": self})
+    def __init__(self, callback: Callable[..., object], arguments: Any, loop: Any, context: Context | None) -> None:
+        self._context = copy_context() if context is None else context
+        self._loop = loop
+        self._callback = callback
+        self._args = arguments
+        self._cancelled = False
+        self._repr = self._source_traceback = None
 
 
 class SimulatedLoop(Parent):  # type: ignore[misc]  # see Parent
@@ -87,8 +67,8 @@ class SimulatedLoop(Parent):  # type: ignore[misc]  # see Parent
         self.most_turns = most_turns
         self.turns = 0
         self.failures: list[dict[str, Any]] = []  # what nobody handled
-        self._ready: list[Callback] = []
-        self._timers: list[tuple[float, int, Callback]] = []
+        self._ready: list[events.Handle] = []
+        self._timers: list[tuple[float, int, events.TimerHandle]] = []
         self._order = count()
         self._polls: list[asyncio.Future[None]] = []
         self._polled = 0
@@ -129,12 +109,12 @@ class SimulatedLoop(Parent):  # type: ignore[misc]  # see Parent
         self.turns += 1
         number = len(self._ready)
         handle = self._ready.pop(self.choose(number) if number > 1 else 0)
-        if not handle.is_cancelled:
-            handle.run()
+        if not handle.cancelled():
+            handle._run()
 
     def _jump(self) -> None:
         """Go to the next timer or sleeper; then, or if there is none, whoever polls looks."""
-        while self._timers and self._timers[0][2].is_cancelled:
+        while self._timers and self._timers[0][2].cancelled():
             heappop(self._timers)
         due = self.clock.next_due()
         if self._timers and (due is None or self._timers[0][0] < due):
@@ -160,9 +140,9 @@ class SimulatedLoop(Parent):  # type: ignore[misc]  # see Parent
         """Return the seconds that have passed."""
         return self.clock.monotonic()
 
-    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> Callback:
+    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> events.Handle:
         """Make a callback ready."""
-        handle = Callback(callback, args, copy_context() if context is None else context)
+        handle = Ready(callback, args, self, context)
         self._ready.append(handle)
         return handle
 
@@ -170,17 +150,20 @@ class SimulatedLoop(Parent):  # type: ignore[misc]  # see Parent
 
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
-    ) -> Callback:
+    ) -> events.TimerHandle:
         """Make a callback ready at a time."""
-        handle = Callback(callback, args, copy_context() if context is None else context, when)
+        handle = events.TimerHandle(when, callback, args, self, context)
         heappush(self._timers, (when, next(self._order), handle))
         return handle
 
     def call_later(
         self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
-    ) -> Callback:
+    ) -> events.TimerHandle:
         """Make a callback ready after a time."""
         return self.call_at(self.time() + delay, callback, *args, context=context)
+
+    def _timer_handle_cancelled(self, handle: events.TimerHandle) -> None:
+        """Leave it where it is: it is passed over when its time comes."""
 
     def create_future(self) -> "asyncio.Future[Any]":
         """Make a future of this loop."""
