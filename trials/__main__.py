@@ -56,6 +56,12 @@ def prove(asked: argparse.Namespace) -> int:
             print(json.dumps(msgspec.to_builtins(run)) if asked.json else page.line(run), flush=True)
             page.complain(run)
     ended = [(trial, running.result()) for trial, running in runs]
+    for place, (trial, run) in enumerate(ended):
+        if trial.timed and page.verdict(run.figures) == "**no**":
+            again = run_apart(chosen[place][0], trial, trial.long if asked.long else trial.short)
+            print(json.dumps(msgspec.to_builtins(again)) if asked.json else f"alone: {page.line(again)}", flush=True)
+            page.complain(again)
+            ended[place] = (trial, again)
     seconds = time.monotonic() - begun
     if asked.page and not asked.names:
         rows = [page.HEAD, *(page.row(trial, run) for trial, run in ended)]

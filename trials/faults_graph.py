@@ -277,5 +277,6 @@ TRIALS = (
         run=large,
         short={"nodes": 10_000, "wide": 1_000, "rounds": 2},
         long={"nodes": 30_000, "wide": 3_000, "rounds": 7},
+        timed=True,
     ),
 )

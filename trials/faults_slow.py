@@ -323,6 +323,7 @@ TRIALS = (
         run=hung,
         short={"nodes": 100, "real": 40},
         long={"nodes": 1_000, "real": 100},
+        timed=True,
     ),
     Trial(
         name="blocked-loop",
@@ -332,5 +333,6 @@ TRIALS = (
         run=block,
         short={"times": 3},
         long={"times": 40},
+        timed=True,
     ),
 )

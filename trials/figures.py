@@ -56,6 +56,7 @@ class Trial(Struct, frozen=True):
         run: `run(folder, **options)`: makes its files in `folder`, returns its figures, raises for nothing.
         short: its options in `make prove`.
         long: its options in `make prove-long`.
+        timed: it judges times; if it does not hold beside another trial, it is run again alone, and that counts.
     """
 
     name: str
@@ -64,3 +65,4 @@ class Trial(Struct, frozen=True):
     run: Callable[..., Figures]
     short: dict[str, Any] = field(default_factory=dict)
     long: dict[str, Any] = field(default_factory=dict)
+    timed: bool = False

@@ -265,11 +265,11 @@ TRIALS = (
     Trial(
         "growth", "F49", "a run of very many steps: the last are as fast as the first, take as many bytes, and the "
         "memory stays; resumed within 2 s", grow,
-        short={"steps": 20_000, "durability": "async"}, long={"steps": 100_000, "durability": "sync"},
+        short={"steps": 20_000, "durability": "async"}, long={"steps": 100_000, "durability": "sync"}, timed=True,
     ),
     Trial(
         "parked", "F50", "very many runs that wait cost a worker no memory, and wake on time and in their order", park,
-        short={"runs": 1_000, "gap": 0.012}, long={"runs": 10_000, "gap": 0.012},
+        short={"runs": 1_000, "gap": 0.012}, long={"runs": 10_000, "gap": 0.012}, timed=True,
     ),
 )  # fmt: skip
 
