@@ -3,6 +3,7 @@
 python -m benchmarks                    every row, at full size; writes the table in docs/performance.md anew
 python -m benchmarks --quick            the same with small sizes: a try, no figures
 python -m benchmarks --only loop        one row
+python -m benchmarks policies           what every policy costs that is declared and does not fire
 python -m benchmarks.hot ours.loop '{"url": "memory:", "steps": 20000}'     where the time goes
 
 what is measured   rows/      who is measured   ours  peer  journal

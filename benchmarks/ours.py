@@ -12,6 +12,7 @@ from dataclasses import dataclass, make_dataclass
 from typing import Annotated, Any, TypedDict
 
 from windlass import END, Edge, Graph, Pipeline, Runtime, Send, append, task
+from windlass.core.tallies import Answer
 from windlass.stores.memory import MemoryStore
 
 FILE = "sqlite:///bench.db"
@@ -307,11 +308,12 @@ class SlowStore(MemoryStore):
         self.seconds = seconds
         self.kept = 0
 
-    async def commit(self, write: Any) -> None:
+    async def commit(self, write: Any) -> tuple[Answer, ...]:
         """Keep a write, later."""
         await asyncio.sleep(self.seconds)
-        await super().commit(write)
+        answers = await super().commit(write)
         self.kept = write.head.n
+        return answers
 
 
 class Heavy(TypedDict):

@@ -175,7 +175,8 @@ async def test_a_failure_is_an_event_and_no_exception(runtime: Runtime) -> None:
         raise ValueError("no")
 
     events = [event async for event in runtime.execute(Pipeline("fails", [fails]), 1)]
-    assert [event.type for event in events[-3:]] == ["attempt.failed", "activation.failed", "run.failed"]
+    ended = ["attempt.failed", "activation.failed", "dead_letter.made", "run.failed"]
+    assert [event.type for event in events[-4:]] == ended
     assert events[-1].data["failure"]["kind"] == "ValueError"
 
 
@@ -308,7 +309,7 @@ def test_no_model_tool_or_memory_is_built_in() -> None:
                 imported.add((node.module or "").partition(".")[0])
     newer = {"annotationlib", "compression"}  # of the standard library from 3.14 on
     outside = imported - sys.stdlib_module_names - newer
-    assert outside <= {"windlass", "apsw", "msgspec", "backports", "numpy", "pydantic"}
+    assert outside <= {"windlass", "apsw", "msgspec", "backports", "numpy", "pydantic", "cel"}
 
 
 def test_only_looking_back_reads_history() -> None:
@@ -320,3 +321,25 @@ def test_only_looking_back_reads_history() -> None:
         and (node.value.id, node.attr) in {("queries", "Rows"), ("r", "Rows")}
     }  # fmt: skip
     assert readers <= {"engine/reads.py", "engine/tree.py"}
+
+
+def calls_in(path: str) -> dict[str, list[str]]:
+    """What each async function of a module calls by its plain name, in the order of the source."""
+    (tree,) = [tree for name, tree in modules("engine").items() if name == path]
+    found: dict[str, list[str]] = {}
+    for function in tree.body:
+        if isinstance(function, ast.AsyncFunctionDef):
+            called = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+            called.sort(key=lambda node: (node.lineno, node.col_offset))
+            found[function.name] = [node.func.id for node in called if isinstance(node.func, ast.Name)]
+    return found
+
+
+def test_what_a_task_has_done_passes_the_boundary_before_it_is_done() -> None:
+    """`ctx.call`, `ctx.tool` and `ctx.effect` come down to two places that call a function of the user's."""
+    calls, effects = calls_in("engine/calls.py"), calls_in("engine/effects.py")
+    assert [name for name, called in calls.items() if "run_function" in called] == ["make"]
+    assert calls["make"].index("enter") < calls["make"].index("run_function")
+    assert [name for name, called in effects.items() if "run_within" in called] == ["_happen"]
+    assert [name for name, called in effects.items() if "_in_flight" in called] == ["perform"]
+    assert effects["perform"].index("enter") < effects["perform"].index("_in_flight")

@@ -24,7 +24,7 @@ def arguments(given: list[str] | None) -> argparse.Namespace:
     prove.add_argument("names", nargs="*", metavar="TRIAL", help="these only")
     prove.add_argument("--long", action="store_true", help="an hour instead of four minutes")
     prove.add_argument("--json", action="store_true", help="one object a line")
-    prove.add_argument("--page", action="store_true", help="write the table of docs/reliability.md anew")
+    prove.add_argument("--page", action="store_true", help="write these rows of docs/reliability.md anew")
     prove.add_argument("--lanes", type=int, default=LANES, help="trials at once")
     kinds.add_parser("list", help="name the trials")
     mutants = kinds.add_parser("mutants", help="break the product in every known way: each must be noticed")
@@ -63,10 +63,11 @@ def prove(asked: argparse.Namespace) -> int:
             page.complain(again)
             ended[place] = (trial, again)
     seconds = time.monotonic() - begun
-    if asked.page and not asked.names:
-        rows = [page.HEAD, *(page.row(trial, run) for trial, run in ended)]
+    if asked.page:
         part, command = ("long", "make prove-long") if asked.long else ("short", "make prove")
-        page.write(part, command, rows, seconds)
+        rows = page.standing(part) if asked.names else {}
+        rows |= {trial.name: page.row(trial, run) for trial, run in ended}
+        page.write(part, command, [page.HEAD, *(rows[name] for name in known if name in rows)], seconds)
     broken = [run.trial for _, run in ended if page.verdict(run.figures) == "**no**"]
     skipped = [run.trial for _, run in ended if page.verdict(run.figures) == "skipped"]
     said = f"{len(ended)} trials in {seconds:,.0f} s; skipped: {', '.join(skipped) or 'none'}; "

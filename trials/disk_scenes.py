@@ -17,6 +17,7 @@ from windlass.core.blueprint import Definition
 from windlass.core.errors import StoreError, WindlassError
 from windlass.core.queries import Questions, Rows, Runs
 from windlass.core.states import ENDED, PAUSED, WAITING
+from windlass.core.tallies import Answer
 from windlass.stores.sqlite import SQLiteStore
 from windlass.stores.sqlite_file import Link
 from windlass.testing.crash_forks import fork
@@ -55,17 +56,19 @@ class Told(SQLiteStore):
         link.execute(f"PRAGMA wal_autocheckpoint = {self.pages}")
         return link
 
-    async def create(self, record: Any, first: Any, owner: Any) -> None:
+    async def create(self, record: Any, first: Any, owner: Any) -> tuple[Answer, ...]:
         """Say so before and after."""
         self.tell(f"begun {first.run} {first.head.seq}")
-        await super().create(record, first, owner)
+        answers = await super().create(record, first, owner)
         self._acknowledge(first)
+        return answers
 
-    async def commit(self, write: Any) -> None:
+    async def commit(self, write: Any) -> tuple[Answer, ...]:
         """Say so before and after."""
         self.tell(f"begun {write.run} {write.head.seq}")
-        await super().commit(write)
+        answers = await super().commit(write)
         self._acknowledge(write)
+        return answers
 
     async def post(self, command: Any) -> bool:
         """Say so after an answer."""

@@ -12,6 +12,7 @@ from windlass import Context, Graph, Pipeline, RunFailed, Runtime, task
 from windlass.core import queries
 from windlass.core.errors import WindlassError
 from windlass.core.states import CANCELLED, COMPLETED, ENDED
+from windlass.core.tallies import Answer
 from windlass.stores.memory import MemoryStore
 from windlass.testing.simloop import SimulatedLoop, Stuck, simulated_seams
 
@@ -56,16 +57,17 @@ class Watched(MemoryStore):
         self.turn = asyncio.Lock()
         self.statuses: list[tuple[Any, int]] = []  # after each write, with the rows that it added
 
-    async def commit(self, write: Any) -> None:
+    async def commit(self, write: Any) -> tuple[Answer, ...]:
         """Keep a write, between turns of the loop."""
         number, self.begun = self.begun, self.begun + 1
         if number == self.at:
             self.reached()
         async with self.turn:  # first in, first out: what every store promises
             await asyncio.sleep(self.pause)
-            await super().commit(write)
+            answers = await super().commit(write)
             self.statuses.append((write.head.status, len(write.rows)))
         await asyncio.sleep(0)
+        return answers
 
 
 class Scene:

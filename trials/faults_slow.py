@@ -17,6 +17,7 @@ from windlass import END, Context, Edge, Graph, Pipeline, Retry, Runtime, SyncCo
 from windlass.core.blueprint import Definition
 from windlass.core.errors import RunOwned
 from windlass.core.owner import this_process
+from windlass.core.tallies import Answer
 from windlass.core.words import Failed
 from windlass.engine import lease
 from windlass.stores import memory
@@ -33,10 +34,10 @@ BLOCK_SECONDS, TOLD_SECONDS = 0.6, 1.0
 class SlowStore(MemoryStore):
     """Takes its time for every commit; tells how far it is behind."""
 
-    async def commit(self, write: Any) -> None:
+    async def commit(self, write: Any) -> tuple[Answer, ...]:
         """Keep a write, later."""
         await asyncio.sleep(COMMIT_SECONDS)
-        await super().commit(write)
+        return await super().commit(write)
 
 
 class Count(TypedDict):

@@ -21,9 +21,9 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from trials.figures import Figures, Trial
-from windlass.core.changes import BlobPut, EffectPut, ItemsPut, ManifestPut, QuestionPut
+from windlass.core.changes import Adjust, BlobPut, EffectPut, ItemsPut, LetterPut, ManifestPut, QuestionPut
 from windlass.core.errors import StoreCorrupt, StoreError, WindlassError
-from windlass.core.queries import Commands, Effects, Items, Manifests, Questions, Rows, Runs
+from windlass.core.queries import Blobs, Commands, Effects, Items, Letters, Manifests, Questions, Rows, Runs, Tallies
 from windlass.core.records import Loaded
 from windlass.stores import sqlite_anchor
 from windlass.stores.base import Store
@@ -31,7 +31,9 @@ from windlass.stores.sqlite import SQLiteStore
 from windlass.testing.specimens import (
     HandClock,
     a_blob,
+    a_budget_op,
     a_command,
+    a_letter,
     a_manifest,
     a_question,
     a_record,
@@ -45,7 +47,8 @@ from windlass.testing.specimens import (
 RUNS, ROWS = 12, 12
 PAGE, WAL_HEADER, FRAME_HEADER = 4096, 32, 24
 BLOBS = [a_blob(b"a large value %d " % i * 6_000) for i in range(RUNS)]
-SIGNED = ("log", "records", "manifests", "questions", "effects", "commands", "items")
+SIGNED = ("log", "records", "manifests", "questions", "effects", "commands", "items", "tallies", "dead_letters")
+KEYS = {"items": "arrival", "tallies": "key"}  # of tables without row numbers
 AIMS = {
     "live rows": 30,
     "records": 15,
@@ -68,7 +71,8 @@ async def filled(path: Path, killed: Path) -> None:
         changes = (
             QuestionPut(a_question(run, f"q-{i}", answer=Raw(b'"yes"'))), EffectPut(an_effect(run, f"e-{i}")),
             ItemsPut(tuple(an_item(run, n) for n in range(1, 6))), BlobPut(blob),
-            ManifestPut(a_manifest(run, 4, blobs=(blob.digest,))),
+            ManifestPut(a_manifest(run, 4, blobs=(blob.digest,))), LetterPut(a_letter(run, f"l-{i}")),
+            Adjust(f"budget|tenant|t-{i}", a_budget_op(run, want={"steps": 5}, spent={"steps": 7})),
         )  # fmt: skip
         rows = [a_row(run, seq, body=b'{"at":%d,"pad":"%s"}' % (seq, b"x" * 300)) for seq in range(1, ROWS + 1)]
         await store.create(a_record(run, tags={"k": str(i)}), a_write(run, rows=rows[:4], changes=changes), an_owner())
@@ -96,6 +100,8 @@ def questions() -> dict[str, Callable[[Store], Awaitable[Any]]]:
         "runs": lambda store: store.find(Runs(limit=100)),
         "claimable": lambda store: store.find(Runs(claimable=True, due_before=1e12, limit=100)),
         "questions": lambda store: store.find(Questions(statuses=None, limit=100)),
+        "tallies": lambda store: store.find(Tallies()),
+        "letters": lambda store: store.find(Letters(statuses=None, limit=100)),
     }
     for i in range(RUNS):
         run, digest = f"run-{i}", BLOBS[i].digest
@@ -107,7 +113,7 @@ def questions() -> dict[str, Callable[[Store], Awaitable[Any]]]:
             f"{run} effects": lambda store, run=run: store.find(Effects(tree=run)),  # type: ignore[misc]
             f"{run} items": lambda store, run=run: store.find(Items(run=run)),  # type: ignore[misc]
             f"{run} commands": lambda store, run=run: store.find(Commands(run=run)),  # type: ignore[misc]
-            f"{run} blob": lambda store, digest=digest: store.blobs([digest]),  # type: ignore[misc]
+            f"{run} blob": lambda store, digest=digest: store.find(Blobs(digests=(digest,))),  # type: ignore[misc]
         }
     return asked
 
@@ -168,12 +174,12 @@ class Targets:
         self.records = [
             (table, rowid) for table in SIGNED
             for (rowid,) in connection.execute(
-                f"SELECT {'arrival' if table == 'items' else 'rowid'} FROM {table} WHERE body IS NOT NULL"
+                f"SELECT {KEYS.get(table, 'rowid')} FROM {table} WHERE body IS NOT NULL"
             )
         ]  # fmt: skip
         connection.close()
         self.rows = [(no, used) for name, kind, no, used in pages if name in tables and kind != "internal" and no > 1]
-        self.indexes = [(no, used) for name, _, no, used in pages if name not in tables or name == "items"]
+        self.indexes = [(no, used) for name, _, no, used in pages if name not in tables or name in KEYS]
         self.size = closed.stat().st_size
         log = Path(f"{killed}-wal").read_bytes()
         salt = log[16:24]
@@ -211,10 +217,10 @@ def damage(aim: str, path: Path, targets: Targets, dice: random.Random) -> str:
     return f"{aim}: bit {bit} of byte {place}"
 
 
-def _change_record(path: Path, table: str, rowid: int, dice: random.Random) -> str:
+def _change_record(path: Path, table: str, rowid: int | str, dice: random.Random) -> str:
     """Change a byte of a record, or of its digest, under right checksums of pages."""
     column = dice.choice(("body", "body", "digest"))
-    key = "arrival" if table == "items" else "rowid"
+    key = KEYS.get(table, "rowid")
     connection = apsw.Connection(str(path))
     try:
         where = f"FROM {table} WHERE {key} = ? LIMIT 1"

@@ -129,7 +129,7 @@ def run(folder: Path, trials: int, seed: int = 1, each: bool = False) -> Figures
 TRIALS = (
     Trial(
         "kills", "F1 F2 F4 F5",
-        "Runs of eleven shapes (no sub-graph and no child run: the product has neither) upon three kinds of outside "
+        "Runs of twelve shapes (no sub-graph and no child run: the product has neither) upon three kinds of outside "
         "systems are killed with SIGKILL; none may lose, repeat or wrongly ask about anything, or be stuck.",
         run, short={"trials": 350}, long={"trials": 10_000, "each": True},
     ),

@@ -23,9 +23,11 @@ from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import ReducerFailed
 from windlass.core.position import Position
 from windlass.core.records import Question, Row
+from windlass.core.tallies import Answer, BreakerAnswer, BreakerOp, BreakerState, BudgetOp, BudgetState, Held
 from windlass.engine import commands, doubts, effects, entry, ledger, reads, reconcile
 from windlass.engine.functions import run_within
 from windlass.engine.journal import Journal
+from windlass.policies import breaker_tally, budget_tally
 from windlass.stores import checks, sqlite_jobs
 from windlass.stores.memory import MemoryStore
 from windlass.stores.memory_world import World
@@ -39,6 +41,11 @@ DETECTORS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("zombies", {"trials": 12}),
     ("flips", {"flips": 0}),
     ("power", {"images": 300}),
+)
+BOUNDARIES: tuple[tuple[str, dict[str, Any]], ...] = (  # what limits are made of is looked at by these first
+    ("half-open", {"rounds": 10}),
+    ("kept", {"trials": 20}),
+    ("budgets", {"rounds": 0, "killed": 4}),
 )
 LANES = 2  # mutants at once
 
@@ -131,9 +138,10 @@ def no_compare_and_set() -> None:
 def no_fence() -> None:
     """Let an owner write whose epoch is over."""
 
-    async def commit(store: MemoryStore, write: Any) -> None:
+    async def commit(store: MemoryStore, write: Any) -> tuple[Answer, ...]:
         kept = store._open().runs.get(write.run)
-        await real(store, write if kept is None else replace(write, epoch=kept.epoch))
+        answers: tuple[Answer, ...] = await real(store, write if kept is None else replace(write, epoch=kept.epoch))
+        return answers
 
     real = put(MemoryStore, "commit", commit)
     for name in ("MOVE_HEAD", "MOVE_HEAD_AND_RELEASE"):
@@ -162,13 +170,15 @@ def acknowledge_before_commit() -> None:
 
 
 def _late(store_class: Any) -> None:
-    async def commit(store: Any, write: Any) -> None:
+    async def commit(store: Any, write: Any) -> tuple[Answer, ...]:
         kept: list[Any] = store.__dict__.setdefault("late", [])
         due, kept[:] = list(kept), [write]
         if write.release:
             due, kept[:] = [*due, write], []
+        answers: tuple[Answer, ...] = ()
         for one in due:
-            await real(store, one)
+            answers = await real(store, one)
+        return answers
 
     real = put(store_class, "commit", commit)
 
@@ -266,13 +276,52 @@ def failed_sync_believed() -> None:
     put(Writer, "_trust", lambda *_, **__: None)
 
 
+# What is limited
+
+
+def escrow_not_written_off() -> None:
+    """Give back what a dead owner held, as if nothing of it had been spent."""
+
+    def settle(state: BudgetState, mine: Held | None, op: BudgetOp) -> Any:
+        if mine is not None and mine.epoch < op.epoch:
+            for unit, amount in mine.amounts.items():
+                state.held[unit] -= amount
+            mine = None
+        return real(state, mine, op)
+
+    real = put(budget_tally, "settle_budget", settle)
+
+
+def probe_for_everybody() -> None:
+    """Let whoever asks a half-open breaker through."""
+
+    def move(state: BreakerState, op: BreakerOp) -> tuple[BreakerState, BreakerAnswer]:
+        after, answer = real(state, op)
+        is_open = after.status == "half-open" and op.verb == "ask"
+        return after, replace(answer, admitted=True, is_probe=True) if is_open else answer
+
+    real = put(breaker_tally, "move_breaker", move)
+
+
+def attempts_reset_at_claim() -> None:
+    """Begin to count attempts anew when an owner has died."""
+
+    async def take_over(drive: Any) -> None:
+        for pending in drive.position.pending.values():
+            pending.attempts = 0
+        await real(drive)
+
+    real = put(entry, "enter", take_over)
+
+
+LIMITED = (escrow_not_written_off, probe_for_everybody, attempts_reset_at_claim)
 MUTANTS: dict[str, Callable[[], None]] = {
     mutant.__name__.replace("_", "-"): mutant
     for mutant in (
         no_key, epoch_in_key, no_compare_and_set, no_fence, record_before_call, acknowledge_before_commit,
         checkpoint_outside_transaction, event_before_commit, half_applied_reducer, resume_not_unique,
         digest_not_checked, compaction_drops_an_item, call_again, believe, forget_calls, gap_not_seen,
-        failed_sync_believed,
+        failed_sync_believed, *LIMITED,
     )
 }  # fmt: skip
 
@@ -291,7 +340,8 @@ def infect(name: str) -> None:
 def noticed(mutant: str) -> tuple[str, str]:
     """Run the detectors on a mutant until one turns red: which, and what it saw; empty when none does."""
     known = every_trial()
-    for name, options in DETECTORS:
+    is_limited = MUTANTS.get(mutant) in LIMITED
+    for name, options in (*BOUNDARIES, *DETECTORS) if is_limited else (*DETECTORS, *BOUNDARIES):
         module, trial = known[name]
         figures = run_apart(module, trial, options, mutant).figures
         if not figures.passes:

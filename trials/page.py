@@ -10,8 +10,8 @@ from trials.rooms import ROOT, Run
 
 PAGE = ROOT / "docs" / "reliability.md"
 HEAD = (
-    "| trial | faults | what is tried | trials | bad | 95 % bound | reached, and shown | holds? |\n"
-    + "| --- " * 8
+    "| trial | faults | what is tried | trials | bad | 95 % bound | reached, and shown | holds? | run |\n"
+    + "| --- " * 9
     + "|"
 )
 MUTANTS_HEAD = "| mutant | how the product is broken | noticed by | what was seen |\n" + "| --- " * 4 + "|"
@@ -51,7 +51,7 @@ def row(trial: Trial, run: Run) -> str:
     figures = run.figures
     cells = [
         trial.name, trial.faults, trial.says, f"{figures.trials:,}", bad(figures), f"{figures.bound:.2g}",
-        counts(figures), verdict(figures),
+        counts(figures), verdict(figures), f"{datetime.now(UTC):%Y-%m-%d}, {run.seconds:,.0f} s",
     ]  # fmt: skip
     return "| " + " | ".join(str(cell).replace("|", "/") for cell in cells) + " |"
 
@@ -70,6 +70,13 @@ def write(part: str, command: str, rows: list[str], seconds: float) -> None:
     PAGE.write_text(f"{before}{start}\n" + "\n".join(told) + f"\n{end}{after}")
 
 
+def standing(part: str) -> dict[str, str]:
+    """Return the rows of a table as they stand, by what they begin with."""
+    text = PAGE.read_text().partition(f"<!-- {part}: begin -->")[2].partition(f"<!-- {part}: end -->")[0]
+    rows = [line for line in text.splitlines() if line.startswith("| ") and not line.startswith(("| ---", "| trial "))]
+    return {line.split(" | ")[0].removeprefix("| "): line for line in rows}
+
+
 def mutant_row(name: str, says: str, detector: str, saw: str) -> str:
     """Tell one mutant in a row of their table."""
     cells = [name, says, detector, saw]
@@ -82,4 +89,4 @@ def complain(run: Run) -> None:
         print(f"  {run.trial}: {trouble}", file=sys.stderr)
 
 
-__all__ = ["HEAD", "MUTANTS_HEAD", "PAGE", "complain", "line", "mutant_row", "row", "verdict", "write"]
+__all__ = ["HEAD", "MUTANTS_HEAD", "PAGE", "complain", "line", "mutant_row", "row", "standing", "verdict", "write"]

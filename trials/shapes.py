@@ -1,4 +1,4 @@
-"""What is killed: eleven shapes of runs, each with effects upon outside systems of three kinds (FAULTS 4a).
+"""What is killed: twelve shapes of runs, each with effects upon outside systems of three kinds (FAULTS 4a).
 
 A sub-graph and a child run are no shapes yet: the product has neither.
 """
@@ -11,9 +11,13 @@ from typing import Annotated, Any, Literal, TypedDict
 
 from windlass import (
     END,
+    Breaker,
+    Budget,
     Context,
+    Cost,
     Edge,
     Graph,
+    Limit,
     Output,
     Pipeline,
     Result,
@@ -22,6 +26,7 @@ from windlass import (
     Stream,
     Task,
     Update,
+    Usage,
     Yields,
     append,
     task,
@@ -289,9 +294,31 @@ def steered(bank: Target) -> Subject:
     return Subject(layers("steered", [("s1", "s2"), ("s2", "s3")], 3, bank), 0, drive=steer)
 
 
+def bounded(bank: Target) -> Subject:
+    """Three steps behind a limit and a breaker, under budgets of the run and of its tenant."""
+    work = working(bank)
+    cost = Cost(estimate=Usage(money=1, model_calls=1))
+
+    def step(place: int) -> Task[Any, Any]:
+        @task(id=f"s{place}", timeout=60, limits=[Limit("bank", concurrency=4)], breaker=Breaker("bank", failures=1000))
+        async def pays(n: int, ctx: Context) -> int:
+            await ctx.call("model", think, place, cost=cost)
+            return await work(place, ctx) + n
+
+        return pays
+
+    @task
+    async def sums(s1: int, s2: int, s3: int) -> int:
+        return s1 + s2 + s3
+
+    edges = [(f"s{place}", "sums") for place in (1, 2, 3)]
+    budget = Budget(money=100_000, model_calls=100_000, steps=100_000, wall_time=100_000)
+    return Subject(Pipeline("bounded", [*map(step, (1, 2, 3)), sums], edges, budget=budget, run_timeout=50_000), 0)
+
+
 SHAPES: dict[str, Callable[[Target], Subject]] = {
     shape.__name__: shape
-    for shape in (chain, diamond, wide, loop, sends, question, timer, retrying, stream, compensation, steered)
+    for shape in (chain, diamond, wide, loop, sends, question, timer, retrying, stream, compensation, steered, bounded)
 }
 
 

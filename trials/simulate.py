@@ -23,6 +23,9 @@ REACHED = (
     "cancel beat completion", "completion beat cancel", "late timer", "timer in time", "retry after crash", "stall",
     "clock jumped", "drain", "doubt answered: it happened", "doubt answered: it did not happen", "effect verified",
     "rolled back", "paused", "undo in doubt", "client asked again",
+    "budget refused", "budget granted: trip", "budget granted: rides", "budget written off at takeover",
+    "budget raised", "breaker opened", "breaker half-open", "breaker closed by its probe", "probe died", "limit held",
+    "permit passed on", "wrapped up", "letter: attempts", "letter: budget", "letter: run timeout",
 )  # fmt: skip
 
 
@@ -88,8 +91,9 @@ def enumerated(folder: Path, *, faults: int = 1, disorder: int = 0, most: int | 
 TRIALS = (
     Trial(
         "simulate",
-        "F14 F17 F18 F26 F41 F42 F43",
-        "The real engine on simulated time, workers, store and world: nothing lost, repeated, stuck or forged.",
+        "F14 F17 F18 F26 F27 F28 F41 F42 F43 F44",
+        "The real engine on simulated time, workers, store and world: nothing lost, repeated, stuck or forged; no "
+        "budget, limit or breaker overrun, nothing paid and not counted.",
         simulate,
         short={"schedules": 20_000},
         long={"schedules": 1_000_000},

@@ -194,11 +194,11 @@ def counted(folder: Path, pace: str) -> Counter[str]:
     return Counter(line.split(" ")[1] for line in child.rest() if line.startswith("call "))
 
 
-def spread(points: Sequence[Point], dice: Random) -> Iterator[Point]:
-    """Return all points in an order in which every mode and kind of call comes early."""
+def spread(points: Sequence[Point], dice: Random, *, by_call: bool = True) -> Iterator[Point]:
+    """Return all points in an order in which every mode comes early at each pace, and with each kind of call."""
     kinds = defaultdict(list)
     for point in points:
-        kinds[point.mode, point.what, point.pace].append(point)
+        kinds[point.mode, point.what if by_call else "", point.pace].append(point)
     for kind in kinds.values():
         dice.shuffle(kind)
     yield from (point for turn in zip_longest(*kinds.values()) for point in turn if point is not None)

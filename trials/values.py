@@ -35,7 +35,7 @@ from windlass import (
     task,
 )
 from windlass.core.errors import WindlassError
-from windlass.core.queries import Effects, Questions, Runs
+from windlass.core.queries import Blobs, Effects, Questions, Runs
 
 REFUSALS = ("value.not_kept", "value.too_large")
 PATH = re.compile(r"^[\w#\[\].…'\" -]+: ")  # `value.a[3]: `, at the beginning of a refusal
@@ -342,7 +342,8 @@ async def kept(runtime: Runtime, place: str, run: str) -> str:
         (line,) = await runtime.store.find(Effects(run=run))
         raw, due = (line.arguments, [[value], {}]) if place == "arguments" else (line.value, value)
         blobs = {blob.digest: bytes(blob.content) for blob in CODEC.encode(due).blobs}
-        stored = await runtime.store.blobs(list(blobs))
+        found = await runtime.store.find(Blobs(digests=tuple(blobs)))
+        stored = {blob.digest: blob.content for blob in found}
         if not exact(due, CODEC.decode(bytes(raw), stored.__getitem__)):
             return "CHANGED: in the ledger"
     return ""

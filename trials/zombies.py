@@ -23,6 +23,7 @@ from trials.shapes import subjects
 from windlass import Runtime
 from windlass.core.clock import SystemClock
 from windlass.core.errors import StaleLease, WindlassError
+from windlass.core.tallies import Answer
 from windlass.stores.sqlite import SQLiteStore
 from windlass.testing.crash import LANES
 from windlass.testing.crash_forks import Say, fork, lanes
@@ -53,20 +54,22 @@ class Noted(SQLiteStore):
         self.begun = 0
         self.ended: list[tuple[str, str, int]] = []
 
-    async def commit(self, write: Any) -> None:
-        await self._noted("commit", super().commit(write))
+    async def commit(self, write: Any) -> tuple[Answer, ...]:
+        answers: tuple[Answer, ...] = await self._noted("commit", super().commit(write))
+        return answers
 
     async def append_items(self, run: str, epoch: int, items: Any) -> None:
         await self._noted("append_items", super().append_items(run, epoch, items))
 
-    async def _noted(self, verb: str, work: Any) -> None:
+    async def _noted(self, verb: str, work: Any) -> Any:
         number, self.begun = self.begun, self.begun + 1
         try:
-            await work
+            told = await work
         except StaleLease as stale:
             self.ended.append((verb, stale.code, number))
             raise
         self.ended.append((verb, "written", number))
+        return told
 
 
 def owner(subject: Subject, folder: Path, kill: Kill) -> Callable[[Say], None]:
@@ -169,6 +172,7 @@ def run(folder: Path, trials: int, seed: int = 1) -> Figures:
     figures = Figures(bad={"accepted": 0, "changed": 0, "key": 0, "stuck": 0, "tried no write": 0})
     named = {name: subject for name, subject in subjects().items() if name.endswith("dedupes")}
     del named["steered, dedupes"]  # steering is no writing: a zombie may do it, too
+    del named["bounded, dedupes"]  # what a zombie has spent counts: `budgets` and `simulate` look at that
     with workplace() as quick:
         models = known(named, quick)
         stops = planned(models, trials, random.Random(seed))

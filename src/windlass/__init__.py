@@ -21,6 +21,7 @@ from windlass.core.words import (
     Result,
     Send,
     Stream,
+    Tool,
     Undo,
     Update,
     ValidationResult,
@@ -32,13 +33,20 @@ from windlass.graph.graph import Graph
 from windlass.graph.pipeline import Edge, Pipeline
 from windlass.graph.reducers import Initial, add, append, ephemeral, maximum, merge, overwrite, reducer, unique_by
 from windlass.graph.task import AgentSpec, Task, task
-from windlass.policies.retry import Retry
+from windlass.graph.tools import tool
+from windlass.policies.breaker import Breaker
+from windlass.policies.budget import Budget, Cost, HandTo, Usage, WrapUp
+from windlass.policies.limit import Limit
+from windlass.policies.permission import Allow, Ask, Deny
+from windlass.policies.platform import Ceilings, Defaults, Platform
+from windlass.policies.retry import NO_RETRY, Retry
 
 __all__ = [
-    "END", "END_ONLY", "EVERY_STEP", "SAVEPOINTS", "AgentSpec", "AttemptTimeout", "Blueprint", "Checkpoints", "Context",
-    "DefinitionError", "Edge", "EffectNotDone", "Event", "Failed", "Graph", "Happened", "Initial",
-    "Output", "Pipeline", "Recover", "RecoveryAction", "Result", "Retry", "RunFailed", "Runtime", "Send", "Status",
-    "Stream", "SyncContext", "Task", "TaskError", "Undo", "Update", "ValidationFailed", "ValidationResult",
-    "WindlassError", "Yields", "add", "append", "ephemeral", "maximum", "merge", "overwrite", "reducer", "task",
-    "unique_by",
+    "END", "END_ONLY", "EVERY_STEP", "NO_RETRY", "SAVEPOINTS", "AgentSpec", "Allow", "Ask", "AttemptTimeout",
+    "Blueprint", "Breaker", "Budget", "Ceilings", "Checkpoints", "Context", "Cost", "Defaults", "DefinitionError",
+    "Deny", "Edge", "EffectNotDone", "Event", "Failed", "Graph", "HandTo", "Happened", "Initial", "Limit", "Output",
+    "Pipeline", "Platform", "Recover", "RecoveryAction", "Result", "Retry", "RunFailed", "Runtime", "Send", "Status",
+    "Stream", "SyncContext", "Task", "TaskError", "Tool", "Undo", "Update", "Usage", "ValidationFailed",
+    "ValidationResult", "WindlassError", "WrapUp", "Yields", "add", "append", "ephemeral", "maximum", "merge",
+    "overwrite", "reducer", "task", "tool", "unique_by",
 ]  # fmt: skip

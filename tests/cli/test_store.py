@@ -92,3 +92,30 @@ def test_a_damaged_file_is_a_typed_error_of_every_command(
 def test_no_store(windlass: Windlass) -> None:
     for words in (["migrate"], ["check"], ["backup", "x.db"]):
         assert windlass("store", *words).code == 5
+
+
+def test_a_repair_that_was_stopped_between_two_files_goes_on(windlass: Windlass, folder: Path) -> None:
+    path = folder / ".windlass" / "windlass.db"
+    windlass("run", "flows.py:steady", "--input", "3", "--id", "s")
+    path.with_name("windlass.db.repaired").write_bytes(path.read_bytes())
+    path.rename(path.with_name("windlass.db.damaged-20260101-000000"))
+    assert windlass("run", "flows.py:steady", "--input", "3", "--id", "t").code == 5
+    done = windlass("store", "check", "--repair")
+    assert (done.code, "put the file of a repair" in done.out) == (0, True), done.out
+    assert windlass("runs", "show", "s", "--json").object["output"] == 6
+
+
+def test_rows_that_differ_from_the_log_are_named_and_made_anew(windlass: Windlass, folder: Path) -> None:
+    import apsw
+
+    windlass("run", "flows.py:steady", "--input", "3", "--id", "s")
+    connection = apsw.Connection(str(folder / ".windlass" / "windlass.db"))
+    connection.execute("UPDATE runs SET status = 'paused'")
+    connection.close()
+    done = windlass("store", "check", "--json")
+    assert done.code == 5
+    (one,) = done.object["differing"]
+    assert (one["run"], one["table"], one["row"]) == ("s", "runs", "s")
+    assert "is paused, and completed by its log" in one["said"]
+    assert windlass("store", "check", "--repair").code == 0
+    assert windlass("runs", "show", "s", "--json").object["status"] == "completed"

@@ -18,6 +18,7 @@ from typing import Annotated, Any, TypedDict
 
 from windlass import END, END_ONLY, EVERY_STEP, SAVEPOINTS, Checkpoints, Context, Graph, Runtime, append
 from windlass.core.errors import CheckpointUnknown
+from windlass.core.tallies import Answer
 from windlass.stores.sqlite import SQLiteStore
 from windlass.testing.crash_forks import Say, fork, lanes
 from windlass.testing.crash_world import World, enter, read, world
@@ -37,10 +38,10 @@ class State(TypedDict):
 class Slow(SQLiteStore):
     """A disk on which steps are faster than commits, so that `async` falls behind."""
 
-    async def commit(self, write: Any) -> None:
+    async def commit(self, write: Any) -> tuple[Answer, ...]:
         """Take 20 ms more."""
         await asyncio.sleep(0.02)
-        await super().commit(write)
+        return await super().commit(write)
 
 
 async def pay(n: int) -> int:

@@ -10,7 +10,23 @@ from tests.examples.conftest import EXAMPLES, Program
 SHOWN = {
     "converge.py": ["completed after 39 rounds", r"core +0\.3685"],
     "fan_out.py": ["1000 activations and a join", "871 needs 178 steps", "999 counted, 1 failed and collected"],
+    "fleet.py": [
+        "50 of 50 agents completed with 200 answers, at most ([1-9]|10) calls at once",
+        r"down for 2 s: (\d|1\d) calls met that; the breaker opened [1-9]\d* times",
+    ],
     "flaky.py": ["attempt 2 failed: .*503", "attempt 3 gave", "asked 1 time for /order and 3 times for /price"],
+    "order_agent.py": [
+        r"[1-9]\d* refused, [1-9]\d* timed out.* the breaker opened [1-9]\d* times",
+        r"429 [1-9]\d* times, 503 [1-9]\d* times",
+        " 0 came back before their Retry-After",
+        r"a key that the shop knew: [1-9]",
+        "12 orders, 12 placed, each once: True",
+    ],
+    "research_budget.py": [
+        "no money is left for another call: wrap up at report",
+        "completed: A windlass has 17 parts",
+        "18 calls for 0.83 of 1.00",
+    ],
     "streaming.py": ["tally: after 1 words(.|\n)*read: won(.|\n)*read has ended", "tally has ended with .*'the': 3"],
     "rollback.py": [
         "failed at bill#1: 180 is above 100",

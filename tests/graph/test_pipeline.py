@@ -118,7 +118,7 @@ def test_a_node_is_all_that_the_engine_needs() -> None:
     assert (node.id, node.mode, node.output) == ("analyze", "async", "analyze")
     assert node.writes == {"analyze"}
     assert node.returns is Findings
-    assert (node.timeout, node.retry) == (30.0, Retry(on=ConnectionError, max_attempts=3))
+    assert (node.timeout, node.retry) == (30.0, (Retry(on=ConnectionError, max_attempts=3),))
     assert (node.needs, node.feeds, node.streams_to, node.mapped) == ((), ("refactor",), (), None)
     assert node.fn is analyze.fn
     assert len(node.source_digest) == 64

@@ -31,8 +31,8 @@ class Between:
     async def open(self) -> None:
         await self.inner.open()
 
-    async def create(self, record: Any, first: Any, owner: Any) -> None:
-        await self.write("create", record, first, owner)
+    async def create(self, record: Any, first: Any, owner: Any) -> Any:
+        return await self.write("create", record, first, owner)
 
     async def post(self, command: Any) -> bool:
         return bool(await self.write("post", command))
@@ -52,17 +52,17 @@ class Between:
     async def load(self, run: str) -> Any:
         return await self.inner.load(run)
 
-    async def commit(self, write: Any) -> None:
-        await self.write("commit", write)
+    async def commit(self, write: Any) -> Any:
+        return await self.write("commit", write)
+
+    async def adjust(self, changes: Any) -> Any:
+        return await self.write("adjust", changes)
 
     async def append_items(self, run: str, epoch: int, items: Sequence[Any]) -> None:
         await self.write("append_items", run, epoch, items)
 
     async def find(self, query: Any) -> Any:
         return await self.inner.find(query)
-
-    async def blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
-        return await self.inner.blobs(digests)
 
     def version(self) -> int:
         return self.inner.version()
@@ -80,9 +80,9 @@ class Between:
             (name, kept.epoch, kept.head, [row.digest for row in kept.rows], sorted(kept.items), sorted(kept.manifests))
             for name, kept in world.runs.items()
         ]
-        return str(
-            (runs, sorted(world.questions.items()), sorted(map(str, world.effects.items())), sorted(world.blobs))
-        )
+        shared = (sorted(map(str, world.tallies.items())), sorted(world.letters.items()))
+        effects = sorted(map(str, world.effects.items()))
+        return str((runs, sorted(world.questions.items()), effects, sorted(world.blobs), shared))
 
     def last(self, run: str = "r") -> int:
         """Return the number of the last event in the store."""

@@ -58,7 +58,7 @@ def test_the_source_awaits_user_code_in_two_places_only() -> None:
     assert awaited == {"execute", "functions"}
     assert called <= {"execute", "functions", "plan", "reconcile", "initiate", "failures"}  # sync, or an async iterator
     # Calls, effects and their verify functions, undos: user code that tasks or a rollback asked for.
-    assert asked == {"context", "effects", "doubts", "undo", "functions"}
+    assert asked == {"calls", "effects", "doubts", "undo", "functions"}
 
 
 SEEN: dict[str, set[str]] = {}

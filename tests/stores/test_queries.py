@@ -9,7 +9,8 @@ from windlass.stores.sqlite import SQLiteStore
 ROOM = Path(__file__).parents[2] / "src" / "windlass" / "stores"
 USED = "".join(path.read_text() for path in ROOM.glob("sqlite*.py"))
 CHECKED = {f"all_{table}" for table in ("records", "questions", "effects", "commands", "items")}
-CHECKED |= {f"bodies_of_{table}" for table in ("log", "questions", "effects", "commands")}  # all of them named by table
+CHECKED |= {f"bodies_of_{table}" for table in ("log", "questions", "effects", "commands", "dead_letters")}  # by table
+CHECKED |= {f"{table}_beside" for table in ("questions", "effects")}
 
 
 def test_migrations_are_numbered_from_one_without_a_gap() -> None:
@@ -33,7 +34,7 @@ async def test_every_query_compiles(tmp_path: Path) -> None:
     link = store._main()
     for sql in queries("sqlite").values():
         named = dict.fromkeys(re.findall(r":(\w+)", sql), None)
-        numbered = [int(number) for number in re.findall(r"\?(\d)", sql)]
+        numbered = [int(number) for number in re.findall(r"\?(\d+)", sql)]
         unnamed = (None,) * max([*numbered, len(re.findall(r"\?(?!\d)", sql))])
         link.execute(f"EXPLAIN {sql}", named or unnamed).fetchall()
     await store.close()

@@ -29,7 +29,7 @@ async def store(tmp_path: Path) -> SQLiteStore:
 
 
 async def test_a_whole_store_has_no_problems(store: SQLiteStore) -> None:
-    assert await store.maintain("check") == {"runs": 2, "rows": 6, "blobs": 1, "problems": []}
+    assert await store.maintain("check") == {"runs": 2, "rows": 6, "blobs": 1, "problems": [], "differing": []}
     await store.close()
 
 
@@ -129,3 +129,19 @@ async def test_a_back_up_that_fails_leaves_nothing(store: SQLiteStore, tmp_path:
         await store.maintain("backup", to=str(tmp_path / "no folder" / "copy.db"))
     assert not (tmp_path / "no folder").exists()
     await store.close()
+
+
+async def test_a_back_up_that_fails_at_its_end_leaves_nothing_behind(
+    store: SQLiteStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    before = {file.name for file in tmp_path.iterdir()}
+    monkeypatch.setattr("windlass.stores.sqlite_chores.os.rename", refuse)
+    with pytest.raises(StoreUnavailable, match="Input/output error"):
+        await store.maintain("backup", to=str(tmp_path / "copy.db"))
+    assert {file.name for file in tmp_path.iterdir()} == before
+    monkeypatch.undo()
+    await store.maintain("backup", to=str(tmp_path / "copy.db"))
+    assert (await open_store(f"sqlite:///{tmp_path / 'copy.db'}").maintain("check"))["problems"] == []

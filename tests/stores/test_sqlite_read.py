@@ -29,6 +29,7 @@ from windlass.testing.specimens import (
     an_effect,
     an_item,
     as_json,
+    contents,
 )
 
 BLOB = a_blob(b"a large value " * 10_000)
@@ -62,7 +63,7 @@ async def values(store: Store) -> bytes:
     """Read every value that a run has; not the narrow columns beside them, which carry no digest."""
     rows = [(row.first, row.last, row.kind, row.body) for row in await store.find(Rows(run="run-1"))]
     manifests = [(manifest.seq, manifest.body) for manifest in await store.find(Manifests(run="run-1", until=9))]
-    beside: list[object] = [await store.blobs([BLOB.digest])]
+    beside: list[object] = [await contents(store, BLOB)]
     for query in (Questions(statuses=None), Effects(tree="run-1"), Items(run="run-1"), Commands(run="run-1")):
         beside += await store.find(query)  # type: ignore[arg-type]
     await store.load("run-1")
@@ -131,7 +132,7 @@ async def test_a_damaged_blob_is_found(path: Path, column: str) -> None:
     store = open_store(f"sqlite:///{path}")
     await store.open()
     with pytest.raises(StoreCorrupt, match=BLOB.digest):
-        await store.blobs([BLOB.digest])
+        await contents(store, BLOB)
     assert (await store.maintain("check"))["problems"] != []
     await store.close()
 

@@ -10,14 +10,17 @@ from typing import Any
 import apsw
 import pytest
 
+from windlass.core.changes import LetterPut
 from windlass.core.errors import StaleLease, StoreError, StoreUnavailable
 from windlass.stores import sqlite_file, sqlite_writer
 from windlass.stores.sqlite import SQLiteStore
+from windlass.stores.sqlite_anchor import TICKS
 from windlass.stores.sqlite_file import Link
 from windlass.stores.sqlite_start import keep_log
 from windlass.testing.conformance_place import ME, begun, rows_of
+from windlass.testing.conformance_tallies import pot, want
 from windlass.testing.disk import Call, Disk, beside_sqlite
-from windlass.testing.specimens import a_command, a_record, a_write, an_item, an_owner
+from windlass.testing.specimens import a_command, a_letter, a_record, a_write, an_item, an_owner
 
 
 @pytest.fixture
@@ -78,7 +81,7 @@ async def test_a_job_that_sqlite_refuses_fails_alone(store: SQLiteStore, slow: f
     )
     writes = [store.commit(a_write(run, epoch=5 if run == "run-3" else 1, after=1)) for run in runs]
     ends = await asyncio.gather(*writes, return_exceptions=True)
-    assert {i: type(end) for i, end in enumerate(ends) if end is not None} == {3: StaleLease, 7: StoreError}
+    assert {i: type(end) for i, end in enumerate(ends) if end != ()} == {3: StaleLease, 7: StoreError}
     assert [len(await rows_of(store, run)) for run in runs] == [1 if i in (3, 7) else 2 for i in range(30)]
     assert store._main().value("SELECT seq FROM runs WHERE id = 'run-7'") == 1
 
@@ -174,6 +177,7 @@ WRITES: dict[str, Callable[[SQLiteStore], Any]] = {
     "release": lambda store: store.release("run-1", 1),
     "retire": lambda store: store.retire(ME),
     "items": lambda store: store.append_items("run-1", 1, [an_item("run-1", 1)]),
+    "adjust": lambda store: store.adjust([want(4), LetterPut(a_letter("run-1", "l"))]),
 }
 
 
@@ -195,12 +199,32 @@ async def test_a_commit_that_was_not_done_may_be_tried_again(store: SQLiteStore,
     await WRITES[what](store)
 
 
+@pytest.mark.parametrize("done", [True, False])
+async def test_what_was_adjusted_in_doubt_counts_once(store: SQLiteStore, done: bool) -> None:
+    runs = await start(store, 3)
+    Torn(store, done=done)
+    writes = [store.commit(a_write(run, after=1, changes=(want(4, run),))) for run in runs]
+    ends: list[Any] = await asyncio.gather(*writes, store.adjust([want(1, "x")]), return_exceptions=True)
+    granted = [end[0].granted["tokens_in"] if isinstance(end, tuple) else None for end in ends]
+    assert granted == ([4, 4, 2, None] if done else [None] * 4)  # the last got nothing, or nobody knows
+    assert (await pot(store)).held == ({"tokens_in": 10} if done else {})
+
+
+async def test_an_adjust_is_known_to_the_anchor(store: SQLiteStore) -> None:
+    await begun(store)
+    told = []
+    for run in ("run-1", "another"):
+        await store.adjust([want(4, run)])
+        told.append(store._held.written)
+    assert told == [(1 | TICKS, 1), None]
+
+
 async def test_a_whole_batch_is_looked_up_after_doubt(store: SQLiteStore) -> None:
     runs = await start(store, 5)
     Torn(store, done=True)
     writes = [store.commit(a_write(run, epoch=2 if run == "run-1" else 1, after=1)) for run in runs]
     ends = await asyncio.gather(*writes, return_exceptions=True)
-    assert [type(end) for end in ends if end is not None] == [StaleLease]
+    assert [type(end) for end in ends if end != ()] == [StaleLease]
     assert [len(await rows_of(store, run)) for run in runs] == [2, 1, 2, 2, 2]
 
 
@@ -285,7 +309,7 @@ async def test_closing_finishes_what_is_queued(tmp_path: Path) -> None:
     writes = [asyncio.ensure_future(store.commit(a_write(run, after=1))) for run in runs]
     await asyncio.sleep(0)
     await store.close()
-    assert await asyncio.gather(*writes) == [None] * 5
+    assert await asyncio.gather(*writes) == [()] * 5
 
 
 def test_a_store_may_go_on_in_another_loop(tmp_path: Path) -> None:

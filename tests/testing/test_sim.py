@@ -1,6 +1,7 @@
 """The simulation as users have it: it explores, finds, shrinks, keeps, replays, enumerates, and says what is wrong."""
 
 from pathlib import Path
+from random import Random
 
 import msgspec
 import pytest
@@ -13,6 +14,7 @@ from windlass.core.records import Command, Question
 from windlass.stores import checks
 from windlass.testing import sim
 from windlass.testing.sim_scenes import SCENES
+from windlass.testing.sim_tape import Tape
 
 CALLS: list[int] = []
 
@@ -52,6 +54,14 @@ def test_a_definition_that_does_not_end_the_same_way_is_refused() -> None:
         sim.explore(Pipeline("counting", [counts]), 1, schedules=1)
     assert raised.value.code == "sim.differs"
     assert sim.explore(Pipeline("counting", [counts]), 1, schedules=3, same_output=False).violations == []
+
+
+def test_a_seed_gives_the_same_schedule_each_time() -> None:
+    def played(seed: int) -> bytes:
+        return msgspec.json.encode(SCENES["effects"].play(Tape(dice=Random(f"effects{seed}"))))
+
+    for seed in (57, 97, 109):  # in which several followers hear of one write
+        assert len({played(seed) for _ in range(8)}) == 1
 
 
 def test_what_is_broken_is_found_shrunk_kept_and_replayed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

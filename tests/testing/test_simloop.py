@@ -92,3 +92,21 @@ def test_what_nobody_handles_is_kept() -> None:
 
     loop.run(main())
     assert loop.failures == [{"message": "lost"}]
+
+
+def test_what_a_callback_raises_is_kept_and_the_loop_goes_on() -> None:
+    loop = SimulatedLoop()
+
+    def fail() -> None:
+        raise ValueError("lost")
+
+    async def main() -> str:
+        late = loop.call_later(0.5, fail)
+        late.cancel()
+        loop.call_soon(fail)
+        await asyncio.sleep(1)
+        assert (late.cancelled(), late.when()) == (True, 0.5)
+        return "done"
+
+    assert loop.run(main()) == "done"
+    assert [repr(failure["exception"]) for failure in loop.failures] == ["ValueError('lost')"]

@@ -21,7 +21,8 @@ from windlass.testing.crash_judge import KINDS
 
 PACKAGE = Path(windlass.__file__).parent
 SEVERAL = ("before", "inside", "after")  # of each write of a store
-ELSEWHERE = {"prune.inside", "prune.after"}  # no run reaches these: a chore does, and its own trials kill it there
+# No run reaches these: chores do, and their own trials kill them there.
+ELSEWHERE = {"prune.inside", "prune.after", "repair.told", "repair.inside", "repair.exchange"}
 
 
 TWELVE = """

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from windlass.cli.foreground import show_until_settled
 from windlass.cli.loader import load
 from windlass.cli.opening import opened
-from windlass.cli.options import COMMON, Common
+from windlass.cli.options import COMMON, DRIVING, Common, Driving
 from windlass.cli.output import Out, cut, duration, iso, spell, table
 from windlass.cli.steer import user
 from windlass.cli.values import read_answer
@@ -49,7 +49,7 @@ def list_questions(*, run: str = "", common: Common = COMMON) -> int:
 
 def answer(
     question: str, value: Annotated[str, Parameter(allow_leading_hyphen=True)], definition: str = "", /, *,
-    by: str = "", wait: bool = False, common: Common = COMMON,
+    by: str = "", wait: bool = False, common: Driving = DRIVING,
 ) -> int:  # fmt: skip
     """Answer a question; the run goes on with a worker, or here if its definition is given.
 

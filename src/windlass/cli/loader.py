@@ -1,5 +1,6 @@
 """FILE:NAME: finding a definition in a file or an installed module, and saying what is wrong when it is not there."""
 
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -10,8 +11,11 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any
 
+from windlass.cli.options import PLATFORM_VARIABLE
 from windlass.core.blueprint import Definition
 from windlass.core.errors import DefinitionError, WindlassError
+from windlass.policies.chain import NO_PLATFORM
+from windlass.policies.platform import Platform
 
 HOW = "write FILE.py:NAME, or package.module:NAME"
 PASSED = (WindlassError, KeyboardInterrupt)  # they say themselves what is wrong
@@ -33,13 +37,51 @@ def load(targets: Sequence[str]) -> list[Definition]:
     modules: dict[str, ModuleType] = {}
     found = []
     for target in targets:
-        place, colon, name = target.rpartition(":")
-        if not colon or not place or not name:
-            raise DefinitionError("definition.target", f"{target!r} names no definition", hint=HOW)
+        place, name = _split(target)
         if place not in modules:
-            modules[place] = _import_file(Path(place)) if is_file(place) else _import_module(place)
+            modules[place] = _import(place)
         found.append(_pick(modules[place], place, name))
     return found
+
+
+def load_platform(target: str) -> Platform:
+    """Import the Platform that FILE:NAME names; "" is that of WINDLASS_PLATFORM, or else one that declares nothing.
+
+    Raises:
+        DefinitionError: the file or the name is not there, cannot be imported, or is no Platform.
+    """
+    target = target or os.environ.get(PLATFORM_VARIABLE, "")
+    if not target:
+        return NO_PLATFORM
+    place, name = _split(target)
+    module = _imported(place) or _import(place)  # a file of definitions may hold the platform, too
+    value = getattr(module, name, None)
+    if isinstance(value, Platform):
+        return value
+    there = [known for known, found in vars(module).items() if isinstance(found, Platform)]
+    hint = f"platforms there: {', '.join(there)}" if there else "write NAME = Platform(...) in it"
+    if value is None:
+        raise DefinitionError("definition.attribute", f"{place} has no {name!r}", hint=hint)
+    raise DefinitionError(
+        "definition.kind", f"{name!r} in {place} is a {type(value).__name__}, not a Platform", hint=hint
+    )
+
+
+def _split(target: str) -> tuple[str, str]:
+    place, colon, name = target.rpartition(":")
+    if not colon or not place or not name:
+        raise DefinitionError("definition.target", f"{target!r} is not FILE:NAME", hint=HOW)
+    return place, name
+
+
+def _import(place: str) -> ModuleType:
+    return _import_file(Path(place)) if is_file(place) else _import_module(place)
+
+
+def _imported(place: str) -> ModuleType | None:
+    """Find the module that was imported from this file already: a second import would run it again."""
+    path = str(Path(place).resolve())
+    return next((found for found in list(sys.modules.values()) if getattr(found, "__file__", None) == path), None)
 
 
 def is_file(place: str) -> bool:

@@ -4,10 +4,12 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from windlass.cli.options import Common
+from windlass.cli.loader import load_platform
+from windlass.cli.options import Common, Driving
 from windlass.core.blueprint import Definition
 from windlass.core.errors import StoreUnavailable, StoreUnknown
 from windlass.engine.runtime import Runtime
+from windlass.policies.chain import NO_PLATFORM
 from windlass.stores.sqlite_place import MEMORY, path_of
 
 
@@ -21,10 +23,12 @@ async def opened(
 
     Raises:
         StoreError: it is not there, or cannot be used.
+        DefinitionError: the platform cannot be loaded.
     """
+    rules = load_platform(common.platform) if isinstance(common, Driving) and definitions else NO_PLATFORM
     if not make:
         require(common.url)
-    async with Runtime(common.url, list(definitions), timers=timers) as runtime:
+    async with Runtime(common.url, list(definitions), timers=timers, platform=rules) as runtime:
         yield runtime
 
 

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 DEFAULT_STORE: Final = "sqlite:///.windlass/windlass.db"
 STORE_VARIABLE: Final = "WINDLASS_STORE"
+PLATFORM_VARIABLE: Final = "WINDLASS_PLATFORM"
 
 
 @Parameter(name="*")
@@ -35,3 +36,17 @@ class Common:
 
 
 COMMON: Final = Common()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Driving(Common):
+    """The parameters of every command that drives runs."""
+
+    platform: Annotated[
+        str,
+        Parameter(help=f"FILE.py:NAME of the Platform to drive on; else {PLATFORM_VARIABLE}.", show_default=False),
+    ] = ""
+
+
+DRIVING: Final = Driving()

@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from windlass.cli.options import Common
 from windlass.cli.output import Out, clock_time, duration, short, spell
-from windlass.core.blueprint import Blueprint
+from windlass.core.blueprint import Blueprint, NodeSpec
 from windlass.core.owner import is_alive
 from windlass.core.position import load, parse
 from windlass.core.queries import Commands
@@ -107,15 +107,22 @@ async def _failing(runtime: Runtime, record: RunRecord, blueprint: Blueprint | N
     address, failure = told["address"], told.get("failure", {})
     pending = load(await runtime.store.load(record.id)).pending.get(address)
     node = blueprint.nodes.get(parse(address)[0]) if blueprint is not None else None
-    policy = node.retry if node is not None else None
     return Failing(
         address=address,
         attempt=pending.attempts if pending is not None else 0,
-        of=0 if node is None else policy.max_attempts if policy is not None else 1,
+        of=_tries(node, blueprint) if node is not None and blueprint is not None else 0,
         input=await _input(runtime, record, address),
         failure=failure,
         checkpoint=record.head.n,
     )
+
+
+def _tries(node: NodeSpec, blueprint: Blueprint) -> int:
+    """Say how many attempts the definition declares; what a platform says of it is not known here."""
+    rules = node.retry
+    if rules is None and blueprint.defaults is not None:
+        rules = blueprint.defaults.retry
+    return max((rule.max_attempts for rule in rules or ()), default=1)
 
 
 async def _input(runtime: Runtime, record: RunRecord, address: str) -> dict[str, Any]:

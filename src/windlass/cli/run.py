@@ -8,7 +8,7 @@ from cyclopts import Parameter
 from windlass.cli.foreground import show_until_settled
 from windlass.cli.loader import load
 from windlass.cli.opening import opened
-from windlass.cli.options import COMMON, Common
+from windlass.cli.options import DRIVING, Driving
 from windlass.cli.output import Out
 from windlass.cli.values import read_input, read_tags
 from windlass.core.queries import Runs
@@ -21,7 +21,7 @@ def run(
     tag: tuple[str, ...] = (),
     durability: Literal["sync", "async", "exit"] | None = None,
     wait: bool = False,
-    common: Common = COMMON,
+    common: Driving = DRIVING,
 ) -> int:  # fmt: skip
     """Start a run of a definition, or go on with it, and show it until it ends or waits.
 

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from windlass.cli.foreground import show_until_settled
 from windlass.cli.loader import load
 from windlass.cli.opening import opened
-from windlass.cli.options import COMMON, Common
+from windlass.cli.options import COMMON, DRIVING, Common, Driving
 from windlass.cli.outcome import look_up, tell_outcome
 from windlass.cli.output import Out, clock_time
 from windlass.cli.values import read_pairs
@@ -68,7 +68,12 @@ def cancel(run: str, /, *, common: Common = COMMON) -> int:
     return asyncio.run(go())
 
 
-def resume(run: str, definition: str = "", /, *, with_: Edits = (), wait: bool = False, common: Common = COMMON) -> int:
+def resume(
+    run: str, definition: str = "", /, *,
+    with_: Edits = (),
+    wait: bool = False,
+    common: Driving = DRIVING,
+) -> int:  # fmt: skip
     """Let a paused, failed or interrupted run go on, here, and show it until it ends or waits.
 
     Args:
@@ -131,7 +136,7 @@ async def withdraw_pauses(runtime: Runtime, run: str) -> None:
         await runtime.store.post(Command(id=random_id(), run=run, verb="resume", by=user(), at=time.time()))
 
 
-def rollback(run: str, to: str, definition: str = "", /, *, common: Common = COMMON) -> int:
+def rollback(run: str, to: str, definition: str = "", /, *, common: Driving = DRIVING) -> int:
     """Take a run back to an earlier checkpoint, on a new branch, with the undos of what comes after; it is paused then.
 
     Args:
@@ -170,7 +175,7 @@ def fork(
     id: str = "",
     effects: Literal["adopt", "run"] = "adopt",
     wait: bool = False,
-    common: Common = COMMON,
+    common: Driving = DRIVING,
 ) -> int:  # fmt: skip
     """Begin a new run from a checkpoint of another, and show it if its definition is given.
 

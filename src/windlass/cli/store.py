@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from windlass.cli.opening import require
+from windlass.cli.opening import file_of, require
 from windlass.cli.options import COMMON, Common
 from windlass.cli.output import Out
 from windlass.core.errors import InputError
 from windlass.stores.base import open_store
+from windlass.stores.sqlite_salvage import is_begun
 
 DAMAGED = 5
 QUIET_SECONDS = 2.0  # between two words of a long check
@@ -40,11 +41,12 @@ def migrate(*, common: Common = COMMON) -> int:
 
 
 def check(*, repair: bool = False, common: Common = COMMON) -> int:
-    """Read everything in the store and compare it with its digests, sequences and anchor; runs may go on meanwhile.
+    """Read everything in the store and compare it with its digests, logs and anchor; runs may go on meanwhile.
 
     Args:
         repair: mend what can be mended without inventing anything, and list what was done. Nobody may have the store
-            open. A file that lost writes is taken as it stands, and the runs that would go on by themselves are
+            open. A file with damaged pages is kept as it is, under another name, and what can be read of it takes its
+            place. One that lost writes is taken as it stands, and the runs that would go on by themselves are
             quarantined; a second repair releases those that are whole.
     """
     out = Out(as_json=common.json)
@@ -130,7 +132,9 @@ def seconds(age: str, option: str = "--older-than") -> float:
 
 
 def _chore(common: Common, chore: str, **options: Any) -> dict[str, Any]:
-    require(common.url)
+    path = file_of(common.url)
+    if not (options.get("repair") and path is not None and is_begun(str(path))):
+        require(common.url)
 
     async def go() -> dict[str, Any]:
         store = open_store(common.url)

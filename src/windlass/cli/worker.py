@@ -8,7 +8,7 @@ from typing import Any
 
 from windlass.cli.loader import load
 from windlass.cli.opening import opened
-from windlass.cli.options import COMMON, Common
+from windlass.cli.options import DRIVING, Driving
 from windlass.cli.output import Out, clock_time, iso, plain, short
 from windlass.cli.store import seconds
 from windlass.cli.telling import details
@@ -27,7 +27,8 @@ LEVELS = {
     "run.failed": "error", "activation.failed": "error", "run.refused": "error", "store.failed": "error",
     "attempt.failed": "warning", "attempt.abandoned": "warning", "effect.in_doubt": "warning",
     "effect.diverged": "warning", "lease.taken_over": "warning", "activation.stalled": "warning",
-    "activation.blocking": "warning",
+    "activation.blocking": "warning", "dead_letter.made": "warning", "breaker.opened": "warning",
+    "budget.exceeded": "warning",
     "policy.clamped": "warning", "definition.code_changed": "warning", "run.interrupted": "warning",
 }  # fmt: skip
 TROUBLE = ("activation.stalled", "activation.blocking")  # items that are logged, too
@@ -76,7 +77,7 @@ class Log:
 def worker(
     definition: str, /, *more: str,
     concurrency: int = 100, grace: float = 10.0, retain: str | None = None, verbose: bool = False,
-    common: Common = COMMON,
+    common: Driving = DRIVING,
 ) -> int:  # fmt: skip
     """Drive the runs of some definitions that have work: started elsewhere, due, answered, or without their owner.
 

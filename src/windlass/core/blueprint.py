@@ -49,8 +49,8 @@ class NodeSpec:
         writes: channels that it may write. With `output` set, what it returns is the value of that one channel.
         mapped: the channel whose list gives one activation per element; None for an ordinary node.
         concurrency: most activations of this node at once; None is no limit.
-        timeout, idle_timeout: seconds for an attempt, and between two signs of life of one; None is no limit.
-        retry: a `policies.retry.Retry`, or None: one attempt.
+        timeout, idle_timeout, retry, breakers, limits, grants: as its task declares them, None where it does not; what
+            is in force comes from `policies.chain.resolve`.
         undo: compensations by name.
     """
 
@@ -66,7 +66,10 @@ class NodeSpec:
     concurrency: int | None = None
     timeout: float | None = None
     idle_timeout: float | None = None
-    retry: Any = None
+    retry: tuple[Any, ...] | None = None  # policies.retry.Retry; () is one attempt
+    breakers: tuple[Any, ...] | None = None  # policies.breaker.Breaker, or a name
+    limits: tuple[Any, ...] | None = None  # policies.limit.Limit, or a name
+    grants: tuple[Any, ...] | None = None  # policies.permission.Rule
     validate: Callable[[Any], Any] | None = None
     recover: Callable[[Any], Any] | None = None
     undo: Mapping[str, Undo] = field(default_factory=dict)
@@ -136,6 +139,11 @@ class Blueprint:
         subscribers: graph: channel → nodes planned in the step after it was written.
         sinks: channels that make up the output; one → its value, several → a dict; empty → all public channels.
         structure: what the fingerprint covers, as plain JSON, to say what differs.
+        run_timeout: active seconds of a run, as declared; None where it is not.
+        budget, grants, defaults: as declared: a `policies.budget.Budget`, Rules, a `policies.chain.Declared`.
+        tools: what `ctx.tool` may call, by name.
+        dead_letters: the definition that is started on a dead letter of a run; empty for none.
+        companions: definitions that whoever knows this one has to know as well: those that its runs are handed to.
     """
 
     name: str
@@ -154,6 +162,13 @@ class Blueprint:
     step_limit: int | None = None
     checkpoints: Checkpoints = EVERY_STEP
     durability: Durability = "sync"
+    run_timeout: float | None = None
+    budget: Any = None
+    grants: tuple[Any, ...] | None = None
+    defaults: Any = None
+    tools: Mapping[str, Any] = field(default_factory=dict)
+    dead_letters: str = ""
+    companions: tuple["Definition", ...] = ()
     input_type: Any = Any
     version: str = ""
     fingerprint: str = ""

@@ -1,5 +1,6 @@
 """What a fenced write carries: rows of the log, and changes to the small tables beside it.
 
+Two of them, `Adjust` and `LetterPut`, also go without a write, by `Store.adjust`: what they change is not one run's.
 A feature that keeps something new adds a kind of change here, not a method to the store.
 """
 
@@ -7,7 +8,9 @@ from typing import TypeAlias
 
 from msgspec import Struct
 
+from windlass.core.letters import DeadLetter
 from windlass.core.records import Blob, Effect, Head, Item, Manifest, Question, Row
+from windlass.core.tallies import Op
 
 
 class QuestionPut(Struct, frozen=True, gc=False):
@@ -58,7 +61,22 @@ class ManifestPut(Struct, frozen=True, gc=False):
     manifest: Manifest
 
 
-Change: TypeAlias = QuestionPut | EffectPut | CommandTaken | ItemsPut | ItemsDropped | BlobPut | ManifestPut
+class Adjust(Struct, frozen=True, gc=False):
+    """Change a tally; the store answers with what came of it. Nothing granted is an answer, and refuses no write."""
+
+    key: str
+    op: Op
+
+
+class LetterPut(Struct, frozen=True, gc=False):
+    """Insert or replace a dead letter, by its id."""
+
+    letter: DeadLetter
+
+
+Change: TypeAlias = (
+    QuestionPut | EffectPut | CommandTaken | ItemsPut | ItemsDropped | BlobPut | ManifestPut | Adjust | LetterPut
+)
 
 
 class Write(Struct, frozen=True, gc=False):

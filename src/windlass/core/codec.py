@@ -100,7 +100,7 @@ class Codec:
         self._writers = Writers(WRITERS)
         self._readers: dict[str, Reader] = dict(READERS)
         self._types = dict(types)
-        self._limit = max_value
+        self.max_value = max_value
         self._lenient = lenient
         for tag, kind in types.items():
             if tag in READERS:
@@ -127,7 +127,7 @@ class Codec:
                 raise DefinitionError("types.duplicate", f"{said} share the tag {tag!r}", hint=TAG_HINT)
         if not fresh:
             return self
-        return Codec({**self._types, **fresh}, max_value=self._limit, lenient=self._lenient)
+        return Codec({**self._types, **fresh}, max_value=self.max_value, lenient=self._lenient)
 
     def encode(self, value: object, where: str = "value") -> Encoded:
         """Turn a value into the bytes that are stored.
@@ -146,14 +146,14 @@ class Codec:
             except ValueError:  # a lone surrogate, or more digits than Python spells
                 pass
             else:
-                if len(data) <= self._limit:
+                if len(data) <= self.max_value:
                     return tuple.__new__(Encoded, (data, True, ()))
-        walk = Writing(self._writers, self._limit)
+        walk = Writing(self._writers, self.max_value)
         try:
             data = to_json(self._writers[kind](value, walk))
         except (ValueError, Refused, RecursionError):
             return self._encode(value, where)
-        if walk.blobs or len(data) > self._limit:
+        if walk.blobs or len(data) > self.max_value:
             return self._finish(walk, data, value, where)
         return tuple.__new__(Encoded, (data, walk.frozen, ()))
 
@@ -200,16 +200,16 @@ class Codec:
 
     def _finish(self, walk: Writing, data: bytes, value: object, where: str) -> Encoded:
         size = len(data) + walk.held
-        if size > self._limit:
+        if size > self.max_value:
             self._walk(value, where, Weighing)
-            raise ValueTooLarge(where, size, self._limit)
+            raise ValueTooLarge(where, size, self.max_value)
         return tuple.__new__(Encoded, (data, walk.frozen, tuple(walk.blobs.values())))
 
     def _walk(
         self, value: object, where: str, walking: type[Writing] = Writing, *, ordered: bool = False
     ) -> tuple[Writing, bytes]:
         """Walk over the value, trusting its strings and integers; once more with care if JSON refuses one of them."""
-        limit = sys.maxsize if ordered else self._limit
+        limit = sys.maxsize if ordered else self.max_value
         try:
             try:
                 return written(value, walking(self._writers, limit, ordered=ordered))

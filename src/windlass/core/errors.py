@@ -98,6 +98,46 @@ class StepLimitReached(PolicyError):
     default_hint = "raise step_limit, or let a branch lead to END"
 
 
+class BudgetExceeded(PolicyError):
+    """A budget has not as much left as was asked for; nothing was called, and nothing was spent.
+
+    Attributes:
+        unit: of which there is not enough: money, tokens_in, steps, ….
+        key: the budget's tally.
+        edge: what its declaration says should follow.
+    """
+
+    code = "policy.budget"
+    default_hint = "`windlass budget show` says who spent it; raise the budget, then resume the run"
+
+    def __init__(self, message: str, *, unit: str = "", key: str = "", edge: Any = "stop") -> None:
+        super().__init__(message)
+        self.unit = unit
+        self.key = key
+        self.edge = edge
+
+
+class RunTimeout(BudgetExceeded):
+    """A run was active for as long as its definition or the platform lets it be."""
+
+    code = "policy.run_timeout"
+    default_hint = "raise run_timeout, then resume the run"
+
+
+class PermissionDenied(PolicyError):
+    """No rule lets the task do this, a rule forbids it, or a person refused it; nothing was called."""
+
+    code = "policy.denied"
+    default_hint = "`windlass permissions test` says which rule decides"
+
+
+class ToolUnknown(PolicyError):
+    """A task asked for a tool that its definition does not have."""
+
+    code = "policy.tool_unknown"
+    default_hint = "name it in tools=[...] of the definition"
+
+
 class ValueNotKept(WindlassError):
     """A value that cannot be kept exactly was about to be stored; nothing was written."""
 
@@ -292,6 +332,13 @@ class QuestionUnknown(RunError):
 
     code = "question.unknown"
     default_hint = "see `windlass inbox list`"
+
+
+class LetterUnknown(RunError):
+    """No dead letter has this id."""
+
+    code = "letter.unknown"
+    default_hint = "see `windlass dlq list`; check --store or WINDLASS_STORE"
 
 
 class AlreadyAnswered(RunError):

@@ -46,6 +46,7 @@ EVENTS = {
     "attempt.failed": "an attempt raised, timed out or was refused by validate",
     "attempt.retrying": "another attempt follows at the time told",
     "attempt.abandoned": "an attempt ignored its cancellation; it can no longer write",
+    "attempt.held": "an attempt may not begin yet: which limit or open breaker holds it, and until when",
     "call.recorded": "a call returned; a re-run takes the recorded value",
     "effect.intended": "an effect is about to happen",
     "effect.completed": "an effect happened; it is never called again",
@@ -64,6 +65,13 @@ EVENTS = {
     "savepoint.made": "a named checkpoint that pruning keeps",
     "lease.taken_over": "the run's owner was found dead and another process took the run",
     "policy.clamped": "a proposal of recover was above the limits and was cut",
+    "permission.decided": "a rule, or the lack of one, let an action through, refused it, or asked a person",
+    "breaker.opened": "enough failures within its window: nobody passes until the time told",
+    "breaker.closed": "a probe came through: whoever waited may go on",
+    "budget.estimated": "a call counted at its estimate, because its result does not say what it used",
+    "budget.exceeded": "a budget is used up, and what its declaration says follows",
+    "budget.raised": "a person let a budget have more",
+    "dead_letter.made": "what ran out of attempts, budget or time was put aside to be looked at",
     "definition.code_changed": "nodes have other source code than when the run was made",
     "log.pruned": "the events up to this one were dropped by retention",
 }
@@ -158,7 +166,8 @@ def _step(body: Body) -> dict[str, Any]:
 def _of_op(op: "Op") -> Iterator[tuple[str, str, dict[str, Any]]]:
     match op:
         case CallRecorded():
-            yield "call.recorded", op.address, {"name": op.name, "attempt": op.attempt, "value": plain(op.value)}
+            details = {"name": op.name, "kind": op.kind, "attempt": op.attempt, "value": plain(op.value)}
+            yield "call.recorded", op.address, {**details, "usage": op.usage}
         case TimerSet():
             yield "timer.set", op.address, {"due_at": op.due_at}
         case QuestionAsked():
@@ -169,7 +178,7 @@ def _of_op(op: "Op") -> Iterator[tuple[str, str, dict[str, Any]]]:
         case AttemptFailed():
             kind = "attempt.abandoned" if op.abandoned else "attempt.failed"
             failure = msgspec.to_builtins(op.failure)
-            yield kind, op.address, {"attempt": op.attempt, "failure": failure}
+            yield kind, op.address, {"attempt": op.attempt, "failure": failure, "said": op.said}
             if op.due_at is not None:
                 yield "attempt.retrying", op.address, {"attempt": op.attempt + 1, "due_at": op.due_at}
         case _:

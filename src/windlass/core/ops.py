@@ -18,13 +18,18 @@ class Failure(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class CallRecorded(Struct, frozen=True, gc=False, tag="call", omit_defaults=True):
-    """A call inside an activation returned this value; a re-run takes it instead of calling."""
+    """A call inside an activation returned this value; a re-run takes it instead of calling.
+
+    `usage` is what it came to, by unit, where it has a cost; `kind` is call or tool.
+    """
 
     address: str
     key: str
     name: str
     value: Raw
     attempt: int = 1
+    kind: str = "call"
+    usage: dict[str, int] = {}
 
 
 class EffectIntended(Struct, frozen=True, gc=False, tag="intent", omit_defaults=True):
@@ -139,6 +144,7 @@ class AttemptFailed(Struct, frozen=True, gc=False, tag="failed", omit_defaults=T
     fresh: bool = False
     abandoned: bool = False
     rollback: str = ""  # where `recover` wants to go back to: whoever takes the run over does it
+    said: str = ""  # what the policies decided about it, in words
 
 
 class AttemptsReset(Struct, frozen=True, gc=False, tag="reset", omit_defaults=True):

@@ -19,6 +19,8 @@ from windlass.core.channels import Kept as KeptChannel
 from windlass.core.pieces import REFERENCE
 from windlass.core.records import Body, Finished, Planned
 
+MOST_SAID = 20  # of a trail
+ASIDE = (ops.UndoIntended, ops.EffectUndone, ops.EffectLeft)  # of a branch that is being left, or was
 DONE = int.from_bytes(sha256(b"done").digest(), "big") | 1  # odd: a bijection modulo 2^256
 
 
@@ -26,9 +28,11 @@ class Pending(Struct, omit_defaults=True):
     """What happened so far inside an activation that has not finished."""
 
     attempts: int = 0  # that failed
+    resets: int = 0  # how often a resume began them anew
     due_at: float | None = None  # of the next attempt
     failure: ops.Failure | None = None  # of the last one
     rollback: str = ""  # what `recover` proposed after it
+    trail: list[str] = []  # what the policies decided about each, the last ones
     take: int = 0
     calls: dict[str, Raw] = {}
     intents: dict[str, ops.EffectIntended] = {}
@@ -144,8 +148,8 @@ class Position:
         return self.marks.pop(address)
 
     def _note(self, op: ops.Op) -> None:
-        if isinstance(op, ops.UndoIntended | ops.EffectUndone | ops.EffectLeft):
-            return  # of a branch that is being left, or was
+        if isinstance(op, ASIDE):
+            return
         pending = self.pending.get(op.address)
         if pending is None:
             pending = self.pending[op.address] = Pending()
@@ -163,11 +167,14 @@ class Position:
                 pending.due_at = op.due_at
                 pending.failure = op.failure
                 pending.rollback = op.rollback
+                if op.said:
+                    pending.trail = [*pending.trail[1 - MOST_SAID :], op.said]
                 if op.fresh:
                     pending.take += 1
                     pending.calls = {}
             case ops.AttemptsReset():
                 pending.attempts = 0
+                pending.resets += 1
                 pending.due_at = None
                 pending.failure = None
             case _:
@@ -302,6 +309,7 @@ def parse(address: str) -> tuple[str, int, str]:
     return node, int(visit or 0), index[:-1]
 
 
+@lru_cache(maxsize=8192)
 def path_key(address: str) -> tuple[Any, ...]:
     """Sort addresses by path, numbers as numbers: `b#1[9]` before `b#1[10]`."""
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"[#\[\].:/]", address))

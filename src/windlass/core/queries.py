@@ -4,8 +4,10 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from windlass.core.records import Command, Effect, Item, Manifest, Question, Row, RowKind, RunRecord
+from windlass.core.letters import DeadLetter
+from windlass.core.records import Blob, Command, Effect, Item, Manifest, Question, Row, RowKind, RunRecord
 from windlass.core.states import Status
+from windlass.core.tallies import Tally
 
 T = TypeVar("T")
 
@@ -81,3 +83,39 @@ class Manifests(Query[Manifest], frozen=True, kw_only=True):
 
     run: str
     until: int
+
+
+class Blobs(Query[Blob], frozen=True, kw_only=True):
+    """Large values by their digests, in this order, each once.
+
+    Raises:
+        StoreCorrupt: one is missing or does not match its digest.
+    """
+
+    digests: tuple[str, ...]
+
+
+class Tallies(Query[Tally], frozen=True, kw_only=True):
+    """Shared numbers, in the order of their keys: of the keys given, or of those that begin with `prefix`."""
+
+    prefix: str = ""
+    keys: tuple[str, ...] | None = None
+    kind: str | None = None
+    limit: int = 1000
+
+
+class Letters(Query[DeadLetter], frozen=True, kw_only=True):
+    """Dead letters, newest first, after the id `after` of the last page; `since` and before `until` by their time."""
+
+    ids: tuple[str, ...] | None = None
+    run: str | None = None
+    definitions: tuple[str, ...] | None = None
+    node: str | None = None
+    pattern: str | None = None
+    reason: str | None = None
+    statuses: tuple[str, ...] | None = ("open",)
+    tenant: str | None = None
+    since: float | None = None
+    until: float | None = None
+    after: str | None = None
+    limit: int = 100

@@ -122,6 +122,7 @@ class RunRecord(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True)
     owner: Owner | None = None
     owner_until: float | None = None
     tenant: str = "default"
+    roles: tuple[str, ...] = ()  # of whoever started it, for permissions
     thread: str = ""
     parent: "Parent | None" = None
     tags: dict[str, str] = {}

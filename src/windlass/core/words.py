@@ -1,10 +1,16 @@
 """The small values that user code hands to the engine: outputs, updates, sends, verdicts and recoveries."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Generic, Literal, ParamSpec, TypeAlias, TypeVar
+
+import msgspec
+
+from windlass.core.errors import InputError
 
 T = TypeVar("T")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +152,47 @@ class Undo:
 
     fn: Callable[..., Any]
     on_doubt: OnDoubt = "ask"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool(Generic[P, R]):
+    """What a model may ask a task to call, by name, through `ctx.tool`. Made by `@tool`.
+
+    Called directly, as in a unit test, it is its function: no run, no record, no permission.
+
+    Args:
+        parameters: every argument by name, with its default; `msgspec.UNSET`: it must be given.
+        takes_more: it has `**named`, and so takes any other argument, too.
+        effect: it changes the world outside: called as `ctx.effect` calls, with `on_doubt`; else as `ctx.call` does.
+        cost: what a call is expected to use beside one tool call, by unit.
+    """
+
+    name: str
+    fn: Callable[P, R]
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    takes_more: bool = False
+    effect: bool = False
+    on_doubt: OnDoubt = "ask"
+    cost: Mapping[str, int] = field(default_factory=dict)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call the function itself."""
+        return self.fn(*args, **kwargs)
+
+    def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the final arguments, defaults included: what permission judges, and what is called.
+
+        Raises:
+            InputError: one is missing, or there is no such parameter.
+        """
+        missing = [name for name, default in self.parameters.items() if default is msgspec.UNSET and name not in given]
+        unknown = [] if self.takes_more else [name for name in given if name not in self.parameters]
+        if missing or unknown:
+            said = [f"{name!a} is missing" for name in missing] + [f"there is no {name!a}" for name in unknown]
+            hint = f"parameters: {', '.join(self.parameters) or 'none'}"
+            raise InputError(f"tool {self.name}", "; ".join(said), hint=hint)
+        left_out = {name: value for name, value in self.parameters.items() if name not in given}
+        return {**left_out, **given}
 
 
 class EffectNotDone(Exception):

@@ -6,8 +6,9 @@ cancellation serves timeout, pause, cancel and rollback: `stop` says why.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from windlass.core.blueprint import Blueprint, NodeSpec
@@ -17,6 +18,7 @@ from windlass.core.position import Pending, parse
 from windlass.core.records import Finished, Planned
 from windlass.engine.journal import Journal
 from windlass.engine.services import Services
+from windlass.policies.chain import Chain
 
 SETTLE_TURNS = 4  # turns of the loop that a node gets, after its last operation ended, to begin the next one
 NOTHING = Pending()
@@ -40,7 +42,7 @@ class Activation:
     """One attempt of an activation while it runs: its task, its operations under way, and why it has to stop."""
 
     def __init__(
-        self, services: Services, blueprint: Blueprint, journal: Journal, ledger: Any, planned: Planned
+        self, services: Services, blueprint: Blueprint, journal: Journal, ledger: Any, guard: Any, planned: Planned
     ) -> None:
         self.services = services
         self.blueprint = blueprint
@@ -49,6 +51,8 @@ class Activation:
         self.planned = planned
         self.address = planned.address
         self.node: NodeSpec = blueprint.nodes[parse(planned.address)[0]]
+        self.guard: Any = guard
+        self.chain: Chain = guard.chains[self.node.id]
         self.attempt = self.pending.attempts + 1
         self.task: asyncio.Task[Any] | None = None
         self.stopping = ""
@@ -58,12 +62,16 @@ class Activation:
         self.waits: dict[str, asyncio.Future[Any]] = {}  # operations that only something from outside can end
         self.effects: set[asyncio.Task[Any]] = set()
         self.enough: asyncio.Future[None] | None = None  # set once effects in flight are waited for no longer
+        self.asking: dict[str, asyncio.Lock] = {}  # by budget: while a person is asked for more of it
+        self.raises = 0  # how often a person's answer has let a budget have more, in this attempt
         self.counts: dict[str, int] = {}  # n-th identical call, question or sleep in this attempt
         self.ordinal = 0
         self.signs = 0.0  # monotonic time of the last sign of life
         self.savepoints: list[str] = []
-        self.outcome: asyncio.Future[Outcome] | None = None
-        self.clocks: list[asyncio.TimerHandle] = []
+        self.until = inf  # monotonic time at which its time is up
+        self.is_over = False  # its outcome was told
+        self.over: Callable[[Outcome], None] = lambda _: None  # is told its outcome, if it is not awaited in place
+        self.was_cancelled = False
         self.has_asked = False  # whether an effect happened, as its time ran out
         self.starved = False  # waits for a stream item, and has looked at all there are
         self.streams: Any = None  # the run's stream log, where the node takes part in one
@@ -135,7 +143,7 @@ class Activation:
     @property
     def patience(self) -> float:
         """Seconds that effects in flight get once the attempt is stopped: its timeout, if it has one."""
-        return self.node.timeout or PATIENCE_SECONDS
+        return self.chain.timeout or PATIENCE_SECONDS
 
     def _lose_patience(self) -> None:
         if self.enough is not None and not self.enough.done():
@@ -143,9 +151,8 @@ class Activation:
 
     def _cancel(self) -> None:
         if self.task is not None and not self.task.done() and not self.has_ended:
-            self.task.cancel()
-            if self.outcome is not None:
-                asyncio.get_running_loop().call_later(GRACE_SECONDS, self._abandon)
+            self.was_cancelled = self.task.cancel()
+            asyncio.get_running_loop().call_later(GRACE_SECONDS, self._abandon)
 
     def effect_ended(self, task: "asyncio.Task[Any]") -> None:
         """Let a stop go on that waited for this effect."""
@@ -155,36 +162,27 @@ class Activation:
 
     def _abandon(self) -> None:
         """Give up an attempt that ignores its cancellation: its context is closed, so it can change nothing more."""
-        if self.outcome is not None and not self.outcome.done() and not self.effects:
+        if not self.closed and not self.effects:
             self.closed = True
-            self.outcome.set_result(Outcome(self, error=self.stop_error(), stopped=self.stopping, abandoned=True))
+            self.tell(Outcome(self, error=self.stop_error(), stopped=self.stopping, abandoned=True))
+
+    def tell(self, outcome: Outcome) -> None:
+        """Tell how it ended; once: what an abandoned attempt comes to in the end is nobody's concern."""
+        if not self.is_over:
+            self.is_over = True
+            self.over(outcome)
+
+    def due(self) -> float:
+        """Return the monotonic time at which its clocks stop it; inf for never."""
+        if self.stopping or self.closed:
+            return inf
+        idle = self.chain.idle_timeout
+        return self.until if idle is None else min(self.until, self.signs + idle)
 
     def stop_error(self) -> BaseException | None:
         """Return the error that a stop for a timeout amounts to; None for other reasons."""
         if self.stopping not in ("timeout", "idle"):
             return None
-        seconds = self.node.timeout if self.stopping == "timeout" else self.node.idle_timeout
+        seconds = self.chain.timeout if self.stopping == "timeout" else self.chain.idle_timeout
         said = "took longer than" if self.stopping == "timeout" else "gave no sign of life for"
         return AttemptTimeout(f"{self.address} {said} {seconds:g} s", kind="AttemptTimeout")
-
-
-def arm(activation: Activation) -> None:
-    """Start the clocks of an attempt: its whole time, and the time between two signs of life."""
-    loop = asyncio.get_running_loop()
-    clock = activation.services.seams.clock
-    activation.signs = clock.monotonic()
-    node = activation.node
-    if node.timeout is not None:
-        activation.clocks.append(loop.call_later(node.timeout, activation.stop, "timeout"))
-    idle = node.idle_timeout
-    if idle is None:
-        return
-
-    def look() -> None:
-        left = activation.signs + idle - clock.monotonic()
-        if left <= 0:
-            activation.stop("idle")
-        else:
-            activation.clocks[-1] = loop.call_later(left, look)
-
-    activation.clocks.append(loop.call_later(idle, look))

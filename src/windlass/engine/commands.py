@@ -8,11 +8,15 @@ from windlass.core.errors import WindlassError
 from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, RUNNING
 from windlass.core.types import convert
 from windlass.engine.activation import NOTHING, Activation, Outcome
+from windlass.engine.dead import is_collected
 from windlass.engine.doubts import KINDS, answered, is_doubtful
 from windlass.engine.drive import Drive
+from windlass.engine.edges import raised
 from windlass.engine.execute import keep_writes
 from windlass.engine.initiate import edit
 from windlass.engine.inputs import unpacked
+
+MOST_LETTERS = 1_000
 
 
 async def take(drive: Drive) -> None:
@@ -67,6 +71,10 @@ async def _answer(drive: Drive, command: r.Command) -> bool:
     if asked.key.startswith("escalate|"):
         _take_output(drive, address, bytes(value))
         return True
+    if asked.key.startswith("budget|") and asked.key.rpartition("|")[2].startswith("run"):
+        await raised(drive, asked.key, asked.id, bytes(value))
+        drive.answered.append(address)
+        return True
     running = drive.running.get(address)
     if running is None:
         drive.answered.append(address)
@@ -90,7 +98,7 @@ async def _happening(drive: Drive, asked: r.Question) -> list[r.Effect]:
 def _take_output(drive: Drive, address: str, value: bytes) -> None:
     """Take a person's answer as the output of an activation that was escalated."""
     activation = Activation(
-        drive.services, drive.blueprint, drive.journal, drive.ledger, drive.position.waiting[address]
+        drive.services, drive.blueprint, drive.journal, drive.ledger, drive.guard, drive.position.waiting[address]
     )
     node = activation.node
     try:
@@ -99,7 +107,7 @@ def _take_output(drive: Drive, address: str, value: bytes) -> None:
             activation, convert(drive.blueprint.codec.decode(value, trusted=True), shape, "answer")
         )
     except WindlassError as error:
-        drive.journal.say("policy.clamped", address, proposed="escalate", error=str(error))
+        drive.journal.say("policy.clamped", address, proposed="escalate", why=str(error))
         return
     drive.resting.pop(address, None)
     drive.done.append(Outcome(activation, finished, known))
@@ -142,6 +150,8 @@ async def _resume(drive: Drive, command: r.Command) -> bool:
     if drive.leaving in ("pause", "stay"):
         drive.leaving = ""
     drive.journal.say("run.resumed", by=command.by)
+    if drive.journal.head.status is FAILED:
+        await _retried(drive, command.by)
     for address, pending in position.pending.items():
         if address in position.waiting and pending.is_failed:
             drive.journal.note(ops.AttemptsReset(address))
@@ -150,7 +160,7 @@ async def _resume(drive: Drive, command: r.Command) -> bool:
                 continue
             drive.resting.pop(address, None)
             drive.ready.append(address)
-    drive.failure = None
+    drive.failure = drive.burial = None
     typed = unpacked(drive.blueprint, command.arguments)
     if typed:
         step = edit(drive.blueprint, position, typed, drive.journal.blob)
@@ -158,6 +168,13 @@ async def _resume(drive: Drive, command: r.Command) -> bool:
         await drive.journal.write("step", step=step, status=RUNNING)
         drive.ready.extend(planned.address for planned in step.planned)
     return True
+
+
+async def _retried(drive: Drive, by: str) -> None:
+    """Note on the run's open letters that what they tell of is tried again."""
+    for letter in await drive.services.store.find(queries.Letters(run=drive.run, limit=MOST_LETTERS)):
+        if not is_collected(letter):
+            drive.journal.change(changes.LetterPut(msgspec.structs.replace(letter, status="retried", by=by)))
 
 
 ENDING = ("pause", "cancel", "rollback")

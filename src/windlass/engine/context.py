@@ -11,18 +11,17 @@ from hashlib import sha256
 from typing import Any, TypeVar, overload
 
 import msgspec
-from msgspec import Raw
 
 from windlass.core import ops
-from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import ContextClosed, DecodeError, InputError
 from windlass.core.types import convert, json_schema
 from windlass.core.words import OnDoubt, Undo
+from windlass.engine import calls
 from windlass.engine.activation import Activation
-from windlass.engine.effects import perform
-from windlass.engine.functions import result_codec, run_function
+from windlass.engine.effects import Act, perform
 from windlass.engine.ledger import effect_key
 from windlass.engine.questions import ask
+from windlass.policies.budget import Cost
 
 T = TypeVar("T")
 IN_MEMORY_SECONDS = 1.0  # a sleep that ends sooner is slept in memory, to the same stored due time (D19)
@@ -64,6 +63,15 @@ class SyncContext:
         """
         return effect_key(self._activation, name, key)
 
+    @property
+    def budget(self) -> dict[str, float]:
+        """What is left of the tightest budget, by what it limits, as this process last heard: money, seconds, counts.
+
+        Not recorded: a re-run may see another number.
+        """
+        left: dict[str, float] = self._activation.guard.escrow.left()
+        return left
+
     def emit(self, value: Any) -> None:
         """Show a value at once to whoever follows the run; it falls away when the attempt ends."""
         self._loop.call_soon_threadsafe(self._activation.streams.show, self._activation, value)
@@ -92,8 +100,9 @@ class Context(SyncContext):
         self._open().savepoints.append(name)
 
     async def call(
-        self, name: str, fn: Callable[..., Any], *arguments: Any, key: str = "", returns: Any = None, **named: Any
-    ) -> Any:
+        self, name: str, fn: Callable[..., Any], *arguments: Any, key: str = "", returns: Any = None,
+        cost: Cost | None = None, **named: Any,
+    ) -> Any:  # fmt: skip
         """Call `fn` and keep what it returns: a re-run of this task gets the kept value and pays nothing.
 
         A crash between the call and its record makes the call once more; use `effect` where that must not be.
@@ -103,34 +112,30 @@ class Context(SyncContext):
             fn: async, or sync (then it runs in a thread).
             key: tells calls apart whose arguments cannot be encoded.
             returns: the result's type; by default the annotation of `fn`.
+            cost: what it is expected to use: set aside in every budget before, and settled after.
 
         Raises:
             ValueNotKept: the declared type, an argument (without `key`) or the result cannot be kept.
+            PermissionDenied, BudgetExceeded: it may not be; nothing was called.
         """
-        activation = self._open()
-        codec = result_codec(activation.blueprint.codec, fn, returns)
-        digest = key or sha256(codec.key([list(arguments), named])).hexdigest()[:32]
-        identity = f"{name}|{digest}|{activation.nth(name + digest)}"
-        kept = activation.pending.calls.get(identity)
-        if kept is not None:
-            return codec.decode(bytes(kept), activation.journal.blob)
-        activation.begin_op()
-        try:
-            crashpoint("call.before")
-            value = await run_function(activation.services.pool, fn, arguments, named)
-            encoded = codec.encode(value, f"{activation.address}.{name}")
-            activation.journal.keep(encoded.blobs)
-            record = ops.CallRecorded(activation.address, identity, name, Raw(encoded.data), activation.attempt)
-            crashpoint("record.before")
-            await activation.record(record)
-            crashpoint("record.after")
-        finally:
-            activation.end_op()
-        return value if encoded.frozen else codec.decode(encoded.data, activation.journal.blob)
+        call = (fn, arguments, named)
+        return await calls.make(self._open(), "call", name, call, key=key, returns=returns, cost=cost)
+
+    async def tool(self, name: str, /, **arguments: Any) -> Any:
+        """Call one of the definition's tools, if a grant allows it with these arguments. Recorded, as `call` is.
+
+        A tool that is an effect happens once for each name, arguments and place in the order of such calls.
+
+        Raises:
+            ToolUnknown: the definition has no such tool.
+            InputError: an argument is missing, or there is no such parameter.
+            PermissionDenied, BudgetExceeded: it may not be; nothing was called.
+        """
+        return await calls.use(self._open(), name, arguments)
 
     async def effect(
         self, name: str, fn: Callable[..., Any], *arguments: Any, key: str = "", on_doubt: OnDoubt = "ask",
-        undo: Callable[..., Any] | Undo | str = "", returns: Any = None, **named: Any,
+        undo: Callable[..., Any] | Undo | str = "", returns: Any = None, cost: Cost | None = None, **named: Any,
     ) -> Any:  # fmt: skip
         """Make `fn` happen once: intent, then `fn`, then outcome, each durable before the next.
 
@@ -143,14 +148,17 @@ class Context(SyncContext):
             name: with `key`, the effect's identity within this activation.
             undo: its compensation for a rollback, one of those that the task declares with `undo=[...]`.
             returns: the result's type; by default the annotation of `fn`.
+            cost: as for `call`.
 
         Raises:
+            PermissionDenied, BudgetExceeded: it may not be; nothing was called.
             EffectDiverged: the same effect was asked for twice in one attempt.
             ValueNotKept: an argument, or the declared type, cannot be kept.
             DefinitionError: `undo` is not declared by the task.
         """
+        act = Act("effect", {} if cost is None else cost.estimate.amounts(), cost)
         call = (fn, arguments, named)
-        return await perform(self._open(), name, key, call, on_doubt=on_doubt, undo=undo, returns=returns)
+        return await perform(self._open(), name, key, call, on_doubt=on_doubt, undo=undo, returns=returns, act=act)
 
     @overload
     async def ask(self, prompt: str, schema: type[T], *, key: str = "") -> T: ...

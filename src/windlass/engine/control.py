@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from windlass.core import changes, queries
+from windlass.core import queries
 from windlass.core import records as r
 from windlass.core.blueprint import EVERY_STEP, Blueprint, Definition
 from windlass.core.codec import PLAIN
@@ -21,13 +21,13 @@ from windlass.core.errors import (
     QuestionUnknown,
     RunExists,
     RunOwned,
-    RunState,
     StoreError,
 )
 from windlass.core.position import Position
-from windlass.core.states import PAUSED, UNFINISHED, Status, move
+from windlass.core.states import UNFINISHED, Status, move
 from windlass.engine import reads, tree
 from windlass.engine.drives import Drives
+from windlass.engine.idle import settle
 from windlass.engine.initiate import initiate
 from windlass.engine.inputs import check_text, input_writes, packed, spoken
 from windlass.engine.journal import Journal
@@ -45,6 +45,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     thread: str = ""
     tenant: str = "default"
+    roles: tuple[str, ...] = ()
     source: str = ""
     durability: str | None = None
 
@@ -66,6 +67,7 @@ class Control:
             ValueNotKept, ValueTooLarge: the input cannot be kept; nothing was written.
         """
         blueprint = self.drives.learn(definition)
+        self.services.rules(blueprint, options.tenant, options.roles)
         run = check_text(id, "id") if id else f"{blueprint.name}-{self.services.seams.ids()[:8]}"
         writes = input_writes(blueprint, input)
         kept = {name: blueprint.codec.encode(value, name).data.decode() for name, value in writes.items()}
@@ -96,7 +98,8 @@ class Control:
         now = self.services.seams.clock.now()
         return r.RunRecord(
             id=run, definition=blueprint.name, fingerprint=blueprint.fingerprint, tenant=options.tenant,
-            thread=options.thread, tags=options.tags, shard=int(sha256(run.encode()).hexdigest()[:8], 16) % 64,
+            roles=options.roles, thread=options.thread, tags=options.tags,
+            shard=int(sha256(run.encode()).hexdigest()[:8], 16) % 64,
             source=options.source, input_digest=digest, durability=options.durability or blueprint.durability,
             structure=Raw(msgspec.json.encode(blueprint.structure)),
             channels={name: channel.kind for name, channel in blueprint.channels.items()},
@@ -145,34 +148,12 @@ class Control:
             self.drives.blueprint(record)
 
     async def _settle_idle(self, run: str, verb: str) -> None:
-        """Pause or cancel a run that nobody drives: no code runs, so no definition is needed."""
         try:
             record = await self.store.claim(run, self.services.owner)
-            await self._settle_claimed(record, verb)
+            await settle(self.services, record, verb)
         except BaseException:
             self.drives.let_go(run)
             raise
-
-    async def _settle_claimed(self, record: r.RunRecord, verb: str) -> None:
-        run = record.id
-        position = Position(run, record.channels)
-        position.seq, position.n, position.branch = record.head.seq, record.head.n, record.head.branch
-        wake = self.services.notifier.wake
-        journal = Journal(self.store, self.services.seams, record, position, lambda: wake(run), {}, None)
-        for command in await self.store.find(queries.Commands(run=run)):
-            if command.verb == verb:
-                journal.change(changes.CommandTaken(command.id))
-        try:
-            status = move(run, record.head.status, verb)
-        except RunState:  # it ended before the command came: the first durable end wins, and the command falls away
-            await journal.write_changes(release=True)
-            return
-        if verb == "cancel":
-            for asked in await self.store.find(queries.Questions(run=run)):
-                journal.change(changes.QuestionPut(msgspec.structs.replace(asked, status="withdrawn")))
-                journal.say("question.withdrawn", asked.address, id=asked.id)
-        journal.say("run.paused" if status is PAUSED else "run.cancelled")
-        await journal.write("record", status=status, release=True)
 
     async def steer(self, run: str, verb: str, by: str = "", **arguments: Any) -> None:
         """Check that a verb applies, post it, and return once it is part of the run's log.

@@ -5,18 +5,22 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from windlass.core import ops
 from windlass.core import records as r
 from windlass.core.blueprint import Blueprint
 from windlass.core.position import Position
-from windlass.core.states import UNFINISHED, Status
+from windlass.core.states import FAILED, UNFINISHED, Status
 from windlass.engine.activation import NOTHING, Activation, Outcome
+from windlass.engine.alarm import Alarm
+from windlass.engine.guard import Guard
 from windlass.engine.itemlog import ItemLog
 from windlass.engine.journal import Journal
 from windlass.engine.ledger import Ledger
 from windlass.engine.services import Services
+from windlass.engine.turns import Turns
 
 
 class Drive:
@@ -33,10 +37,15 @@ class Drive:
         self.clock = services.seams.clock
         self.journal = Journal(services.store, services.seams, record, position, self._told, blobs, blueprint.codec)
         self.items = ItemLog(self.journal, self.wake)
+        self.guard = Guard(services, blueprint, self.journal)
+        self.guard.wake = self._passed_on
         self.has_streams = any(node.streams_to for node in blueprint.nodes.values())
         self.ready: deque[str] = deque()
         self.held: dict[str, deque[str]] = {}  # by node: ready, but at the node's concurrency
-        self.resting: dict[str, str] = {}  # address → why: a "retry" has its time, it "waits", or "starves"
+        # Address → why: a "retry" has its time, as has what is "held" by a limit; or it "waits", or "starves".
+        self.resting: dict[str, str] = {}
+        self.unfunded: list[str] = []  # of those that wait: until a person has raised a budget
+        self.wrapping = ""  # the node at which a used up budget lets the run end
         self.running: dict[str, Activation] = {}
         self.done: list[Outcome] = []
         self.known: dict[str, Any] = {}  # decoded writes of what finished in this process, by address
@@ -45,12 +54,15 @@ class Drive:
         self.rollback: dict[str, Any] = {}  # the arguments of the rollback under way
         self.undos: set[asyncio.Task[Any]] = set()  # of it, in flight
         self.failure: tuple[str, ops.Failure] | None = None
+        self.burial: Callable[[], None] | None = None  # makes the dead letter of a failure of the run as a whole
+        self.buried: list[str] = []  # dead letters of this drive that a definition is bound to
         self.over = False
         self.news = True  # a command may be waiting
         self.answered: list[str] = []  # addresses whose answers were taken and are not folded yet
         self.seen: set[str] = set()  # commands that were taken, or are being acted on
-        self.task: asyncio.Task[Any] | None = None  # the drive's own
-        self.direct: Activation | None = None  # runs in it
+        self.turns: Turns
+        self.direct: Activation | None = None  # runs in the task that takes the turns
+        self.alarm = Alarm(services.seams.clock, self.running)
         self._wake: asyncio.Future[None] | None = None
         self._slice = 0.0
 
@@ -72,6 +84,14 @@ class Drive:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
 
+    def _passed_on(self, address: str) -> bool:
+        """Let an activation go on that waited for the permit of another, if it still does."""
+        if self.resting.get(address) != "held" or address in self.ready:
+            return False
+        self.ready.append(address)
+        self.wake()
+        return True
+
     def stop_all(self, reason: str) -> None:
         """Stop what runs; effects in flight come to their end first (D20)."""
         for activation in tuple(self.running.values()):
@@ -79,6 +99,8 @@ class Drive:
 
     async def end(self, status: Status, kind: str, address: str = "", **details: Any) -> None:
         """Write the drive's last row, and release the run."""
+        if status is FAILED and self.burial is not None:
+            self.burial()
         self.journal.say(kind, address, **details)
         self.over = True
         await self.journal.write("record", status=status, release=True)
@@ -96,12 +118,16 @@ class Drive:
                 continue
             if why == "retry":
                 dues.append((address, pending.due_at or 0.0))
+            elif why == "held":
+                dues.append((address, self.guard.dues[address]))
             else:
                 dues += [(address, due) for due in pending.timers.values() if due not in pending.fired]
         return dues
 
     def push_due(self) -> None:
-        """Make ready what has come due."""
+        """Make ready what has come due; nothing, once nothing is launched any more."""
+        if self.leaving:
+            return
         now = self.clock.now()
         for address in dict.fromkeys(address for address, due in self._dues() if due <= now):
             self.tell_fired(address)

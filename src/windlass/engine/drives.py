@@ -1,8 +1,9 @@
 """The drives of one Runtime: which definitions it knows, which runs it drives, and when it wakes them again."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from typing import Any
 from weakref import WeakValueDictionary
 
 import msgspec
@@ -46,14 +47,19 @@ class Drives:
         self.broken: dict[str, BaseException] = {}  # why a drive here ended before its run settled
         self.closing = False
         self.parked: set[str] = set()  # runs that wait, last driven here
+        self.hand_on: Callable[[list[str]], Coroutine[Any, Any, None]] | None = None  # starts handlers of dead letters
         self._looking = self._heard = False
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         for definition in definitions:
             self.learn(definition)
 
     def learn(self, definition: Definition) -> Blueprint:
-        """Compile a definition and know it from now on by its name."""
+        """Compile a definition and know it from now on by its name, and those that its runs are handed to."""
         blueprint = definition.compile()
+        if blueprint.name not in self.blueprints:
+            for companion in blueprint.companions:
+                self.blueprints.setdefault(blueprint.name, blueprint)  # they may hand back
+                self.learn(companion)
         known = self.blueprints.setdefault(blueprint.name, blueprint)
         if known.fingerprint != blueprint.fingerprint:
             raise DefinitionError("definition.duplicate", f"two different definitions are named {blueprint.name!r}")
@@ -65,6 +71,7 @@ class Drives:
 
         Raises:
             DefinitionUnknown, DefinitionChanged: it is not known, or not the same.
+            DefinitionError: it names a limit that the platform here does not declare.
         """
         blueprint = self.blueprints.get(record.definition)
         if blueprint is None:
@@ -77,6 +84,7 @@ class Drives:
                 f"run {record.id} was started with {record.definition} {record.fingerprint}, "
                 f"and the definition here is {blueprint.fingerprint}: {said}"
             )
+        self.services.rules(blueprint, record.tenant, record.roles)
         return blueprint
 
     async def drive(self, run: str) -> None:
@@ -168,11 +176,16 @@ class Drives:
 
     async def _drive(self, loop: RunLoop) -> Status:
         try:
-            return await loop.drive()
+            status = await loop.drive()
         except BaseException:
-            if loop.journal.broken is None:
+            is_broken = loop.journal.broken is not None
+            await loop.guard.close(is_broken=is_broken)
+            if not is_broken:
                 await self.store.release(loop.run, loop.journal.record.epoch)
             raise
+        if loop.buried and self.hand_on is not None:
+            await self.hand_on(loop.buried)
+        return status
 
     def _ended(self, loop: RunLoop, task: "asyncio.Task[Status]") -> None:
         run = loop.run

@@ -8,8 +8,9 @@ that is in doubt is said in `doubts`.
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Raw
 
@@ -17,18 +18,30 @@ from windlass.core import ops
 from windlass.core.codec import Codec
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import AttemptTimeout, ContextClosed, DefinitionError, EffectDiverged
+from windlass.core.tallies import Amounts
 from windlass.core.words import EffectNotDone, OnDoubt, Undo
 from windlass.engine.activation import Activation
+from windlass.engine.boundary import by_name, enter, is_free, leave, within
 from windlass.engine.doubts import Wanted, answer_value, settled
 from windlass.engine.functions import LeftBehind, result_codec, result_type, run_within
 from windlass.engine.ledger import absent, completed, effect_key, line_of, next_key
+from windlass.policies.budget import Cost
+from windlass.policies.permission import Kind
 
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 
+class Act(NamedTuple):
+    """What an effect is to the boundary: its kind, and what it is expected to use, by unit."""
+
+    kind: Kind
+    amounts: Amounts
+    cost: Cost | None = None
+
+
 async def perform(
     activation: Activation, name: str, key: str, call: Call, *, on_doubt: OnDoubt,
-    undo: Callable[..., Any] | Undo | str, returns: Any,
+    undo: Callable[..., Any] | Undo | str, returns: Any, act: Act,
 ) -> Any:  # fmt: skip
     """Make an effect happen once, or return what it gave when it did. See `Context.effect`."""
     fn, arguments, named = call
@@ -48,16 +61,23 @@ async def perform(
         return codec.decode(bytes(kept.value), activation.journal.blob)
     if activation.stopping or activation.closed:
         raise ContextClosed(f"{activation.address}: attempt {activation.attempt} is over")
-    now, generation = next_key(activation, name, key)
-    if now != handed:
+    if not is_free(activation, act.kind, act.amounts):
+        now = partial(_digest, codec, arguments, named, handed)
+        await enter(activation, act.kind, name, by_name(fn, arguments, named), act.amounts, now, wanted.identity)
+    fresh, generation = next_key(activation, name, key)
+    if fresh != handed:
         await _begin_again(activation)
     activation.journal.keep(encoded.blobs)
     intent = ops.EffectIntended(
-        activation.address, name, wanted.identity, now, Raw(encoded.data), digest,
+        activation.address, name, wanted.identity, fresh, Raw(encoded.data), digest,
         on_doubt if isinstance(on_doubt, str) else "verify", undo_name, generation, activation.attempt,
         activation.services.seams.clock.now(),
     )  # fmt: skip
-    return await _in_flight(activation, codec, intent, call)
+    if is_free(activation, act.kind, act.amounts):
+        return await _in_flight(activation, codec, intent, call)
+    value = await within(activation, _in_flight(activation, codec, intent, call), act.amounts)
+    leave(activation, act.amounts, act.cost, value)
+    return value
 
 
 def _undo_name(activation: Activation, name: str, undo: Callable[..., Any] | Undo | str) -> str:

@@ -1,9 +1,11 @@
 """Taking a run over: what its last owner left, who died, what is in doubt, and what may run."""
 
 from windlass.core import queries
+from windlass.core.ops import Failure
 from windlass.core.position import Pending
 from windlass.core.states import ENDED, FAILED, PAUSED, RUNNING, WAITING
 from windlass.engine.activation import NOTHING
+from windlass.engine.dead import bury
 from windlass.engine.doubts import doubts, is_doubtful
 from windlass.engine.drive import Drive
 from windlass.engine.failures import proposed
@@ -23,6 +25,7 @@ async def enter(drive: Drive) -> None:
         drive.journal.say("lease.taken_over", owner=record.owner.id, crashes=crashes)
         if crashes >= MOST_CRASHES and record.head.status not in ENDED:  # or it is being rolled back
             said = f"{crashes} owners died in a row at {', '.join(position.waiting)}"
+            bury(drive, "", Failure("Poison", said, "run.poison"), "poison")
             await drive.end(FAILED, "run.failed", failure={"kind": "Poison", "message": said, "code": "run.poison"})
             return
     changed = [
@@ -56,5 +59,5 @@ async def enter(drive: Drive) -> None:
 def _is_blocked(drive: Drive, pending: Pending) -> bool:
     """It can do nothing new: it failed, its retry or timer is not due, or its questions are open."""
     now = drive.clock.now()
-    late = any(due > now for due in pending.timers.values())
+    late = any(due > now and due not in pending.fired for due in pending.timers.values())
     return pending.is_failed or (pending.due_at or 0) > now or late or bool(pending.open_questions)

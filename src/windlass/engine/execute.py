@@ -42,8 +42,6 @@ async def attempt(activation: Activation) -> Outcome:
     except asyncio.CancelledError as error:
         if not activation.stopping:
             return await _settled(activation, error)
-        if activation.task is not None:
-            activation.task.uncancel()
         return Outcome(activation, error=activation.stop_error(), stopped=activation.stopping)
     except Exception as error:  # noqa: BLE001 -- the task boundary: whatever user code raises is an outcome
         if activation.stopping and not isinstance(error, WaitSwallowed):  # raised while unwinding
@@ -54,8 +52,8 @@ async def attempt(activation: Activation) -> Outcome:
         if activation.effects:
             await asyncio.wait(activation.effects)  # the attempt's clocks bound them
         activation.closed = True
-        for clock in activation.clocks:
-            clock.cancel()
+        if activation.was_cancelled and activation.task is not None:
+            activation.task.uncancel()  # whether the node heard of it or not: its task may go on with another
 
 
 async def _settled(activation: Activation, error: asyncio.CancelledError) -> Outcome:

@@ -10,18 +10,18 @@ import msgspec
 
 from windlass.core import changes, ops, queries
 from windlass.core import records as r
-from windlass.core.errors import AttemptTimeout, TaskError, ValidationFailed, WindlassError
+from windlass.core.errors import AttemptTimeout, BudgetExceeded, TaskError, WindlassError
 from windlass.core.types import json_schema
 from windlass.core.words import Failed, RecoveryAction
 from windlass.engine.activation import Activation, Outcome
+from windlass.engine.dead import COLLECTED, bury, fail
 from windlass.engine.doubts import is_doubtful
 from windlass.engine.drive import Drive
 from windlass.engine.execute import keep_writes
 from windlass.engine.questions import question
-from windlass.policies.retry import next_wait
+from windlass.policies.budget import HandTo
+from windlass.policies.chain import Reason, Ruling, clamp, classify
 
-MOST_ATTEMPTS = 100  # the platform's ceiling, whatever a definition says: unbounded retry is impossible
-MOST_WAIT_SECONDS = 24 * 3600.0
 MOST_FRAMES, MOST_CAUSES = 8, 5
 
 
@@ -41,12 +41,14 @@ def decide(drive: Drive, outcome: Outcome) -> r.Finished | None:
         return None
     error = outcome.error
     failure = describe(error)
-    action = _next(drive, activation, error)
-    failed = ops.AttemptFailed(activation.address, activation.attempt, failure, abandoned=outcome.abandoned)
+    ruling = classify(
+        activation.chain, activation.attempt, error, dice=drive.services.seams.dice(), now=drive.clock.now()
+    )
+    action, said = _next(drive, activation, error, ruling)
+    failed = ops.AttemptFailed(activation.address, activation.attempt, failure, abandoned=outcome.abandoned, said=said)
     if action.kind == "retry":
         due_at = drive.clock.now() + float(action.value or 0.0)
-        fresh = action.fresh or isinstance(error, ValidationFailed)
-        drive.journal.note(msgspec.structs.replace(failed, due_at=due_at, fresh=fresh))
+        drive.journal.note(msgspec.structs.replace(failed, due_at=due_at, fresh=action.fresh))
         drive.resting[activation.address] = "retry"
         if due_at <= drive.clock.now():
             drive.ready.append(activation.address)
@@ -54,36 +56,41 @@ def decide(drive: Drive, outcome: Outcome) -> r.Finished | None:
     if action.kind == "rollback":
         failed = msgspec.structs.replace(failed, rollback=action.to or activation.node.id)
     drive.journal.note(failed)
-    return _instead(drive, activation, failure, action)
+    edge = error.edge if isinstance(error, BudgetExceeded) else None  # met by a call
+    handler = edge.definition if isinstance(edge, HandTo) else ""
+    return _instead(drive, activation, failure, action, (ruling.reason, said), handler)
 
 
-def _next(drive: Drive, activation: Activation, error: BaseException) -> RecoveryAction:
-    node, seams = activation.node, drive.services.seams
-    final = isinstance(error, WindlassError) and not isinstance(error, TaskError) and not error.retryable
-    attempts = activation.attempt
-    if node.retry is not None and not final and attempts < MOST_ATTEMPTS:
-        asked_for = getattr(error, "retry_after", None)
-        wait = next_wait(node.retry, attempts, error, dice=seams.dice(), asked_for=asked_for, ceiling=MOST_WAIT_SECONDS)
-        if wait is not None:
-            return RecoveryAction("retry", wait)
+def _next(drive: Drive, activation: Activation, error: BaseException, ruling: Ruling) -> tuple[RecoveryAction, str]:
+    """Return what is done about a failed attempt, and in words why."""
+    node, address = activation.node, activation.address
+    if ruling.clamped:
+        drive.journal.say("policy.clamped", address, proposed="retry", why=ruling.clamped)
+    if ruling.wait is not None:
+        return RecoveryAction("retry", ruling.wait, fresh=ruling.fresh), ruling.said
     if node.recover is None:
-        return RecoveryAction("abort")
+        return RecoveryAction("abort"), ruling.said
     task_error = error if isinstance(error, TaskError) else TaskError(
-        str(error), kind=type(error).__name__, address=activation.address, attempt=attempts, cause=error
+        str(error), kind=type(error).__name__, address=address, attempt=activation.attempt, cause=error
     )  # fmt: skip
     try:
-        action = node.recover(task_error) or RecoveryAction("abort")
+        proposed = node.recover(task_error)
     except Exception as raised:  # noqa: BLE001 -- the user's function: what it raises fails the activation
-        drive.journal.say("policy.clamped", activation.address, proposed="recover raised", error=repr(raised))
-        return RecoveryAction("abort")
-    if action.kind == "retry" and attempts >= MOST_ATTEMPTS:
-        drive.journal.say("policy.clamped", activation.address, proposed="retry", attempts=attempts)
-        return RecoveryAction("abort")
-    return action
+        drive.journal.say("policy.clamped", address, proposed="recover", why=f"recover raised {raised!r}")
+        return RecoveryAction("abort"), f"{ruling.said}; recover raised {raised!r}"
+    action, clamped = clamp(activation.chain, proposed, attempt=activation.attempt, rollbacks=drive.position.branch)
+    if clamped:
+        kind = getattr(proposed, "kind", repr(proposed))
+        drive.journal.say("policy.clamped", address, proposed=kind, why=clamped)
+    return action, f"{ruling.said}; recover: {clamped or action.kind}"
 
 
-def _instead(drive: Drive, activation: Activation, failure: ops.Failure, action: RecoveryAction) -> r.Finished | None:
+def _instead(
+    drive: Drive, activation: Activation, failure: ops.Failure, action: RecoveryAction,
+    ruled: tuple[Reason, str], handler: str,
+) -> r.Finished | None:  # fmt: skip
     address, node = activation.address, activation.node
+    why, said = ruled
     if action.kind in ("fallback", "skip"):
         value = action.value
         if action.kind == "skip" and value is None and node.output is None:
@@ -99,13 +106,12 @@ def _instead(drive: Drive, activation: Activation, failure: ops.Failure, action:
         drive.journal.note(question(drive.journal, address, f"escalate|{activation.attempt}", prompt, _shape(node)))
         drive.resting[address] = "waits"
         return None
+    drive.journal.say("activation.failed", address, failure=plain(failure))
     if node.on_error == "collect" and node.output is not None:
-        drive.journal.say("activation.failed", address, failure=plain(failure))
+        bury(drive, address, failure, why, [said], activation=activation, note=COLLECTED)
         stand_in = Failed(address, failure.kind, failure.message)
         return keep_writes(activation, stand_in)[0]
-    drive.journal.say("activation.failed", address, failure=plain(failure))
-    drive.failure = drive.failure or (address, failure)
-    drive.leaving = drive.leaving or "fail"
+    fail(drive, address, failure, why, [said], activation=activation, handler=handler)
     return None
 
 
@@ -128,9 +134,9 @@ async def withdraw(drive: Drive) -> None:
 def describe(error: BaseException, depth: int = 0) -> ops.Failure:
     """Turn an exception into what is kept of it: class, message, the user's frames, the chain of causes."""
     frames = [
-        f"{frame.filename}:{frame.lineno} in {frame.name}"
-        for frame in traceback.extract_tb(error.__traceback__)
-        if "/windlass/engine/" not in frame.filename.replace("\\", "/")
+        f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_name}"
+        for frame, line in traceback.walk_tb(error.__traceback__)  # reads no source file, as `extract_tb` does
+        if "/windlass/engine/" not in frame.f_code.co_filename.replace("\\", "/")
     ]
     inner = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     cause = describe(inner, depth + 1) if inner is not None and depth < MOST_CAUSES else None

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from windlass.core import records as r
-from windlass.core.changes import BlobPut, Change, ManifestPut, Write
+from windlass.core.changes import Adjust, BlobPut, Change, ManifestPut, Write
 from windlass.core.clock import Seams
 from windlass.core.codec import Codec
 from windlass.core.errors import StoreUnavailable
@@ -25,6 +25,7 @@ from windlass.core.ops import Op
 from windlass.core.position import Position, path_key
 from windlass.core.records import ENCODER, Blob, Body, Head, Manifest, Row, Said
 from windlass.core.states import Status
+from windlass.core.tallies import Answer
 from windlass.engine.reconcile import Step
 from windlass.stores.base import Store, row_digest
 
@@ -50,6 +51,9 @@ class Journal:
         self.snapshot_due = False
         self.broken: BaseException | None = None
         self.at_release: list[Change] = []  # what the write that gives the run up carries
+        # What rides along with each write, given the step, the bytes of its row, and whether the run is given up.
+        self.rider: Callable[[Step | None, int, bool], list[Change]] | None = None
+        self.answered: Callable[[list[Adjust], tuple[Answer, ...]], None] = lambda *_: None
         self._ops: list[Op] = []
         self._said: list[Said] = []
         self._changes: list[Change] = []
@@ -72,7 +76,7 @@ class Journal:
                 self._fresh.append(blob.digest)
                 self._changes.append(BlobPut(Blob(blob.digest, bytes(blob.content))))
 
-    def say(self, kind: str, address: str = "", **details: Any) -> None:
+    def say(self, kind: str, address: str = "", /, **details: Any) -> None:
         """Put an event into the next write."""
         self._said.append(Said(kind, address, details))
 
@@ -88,7 +92,12 @@ class Journal:
     @property
     def has_changes(self) -> bool:
         """Whether changes wait for a write."""
-        return bool(self._changes or self.at_release)
+        return bool(self._changes or self.at_release or self.rider)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a write is on its way, or waits for a flush point."""
+        return self._sending is not None or bool(self._behind)
 
     def count_crash(self, crashes: int) -> None:
         """Set the number of owners that died in a row; a step sets it back."""
@@ -156,6 +165,8 @@ class Journal:
         changes, self._changes = tuple(self._changes), []
         if release:
             changes += tuple(self.at_release)
+        if self.rider is not None:
+            changes += tuple(self.rider(None, 0, release))
         write = Write(self.record.id, self.record.epoch, self.position.seq, (), self.head, changes, release)
         await self._send(write, flush=True)
 
@@ -197,6 +208,8 @@ class Journal:
         due = position.rows >= MOST_ROWS or position.row_bytes >= max(MOST_ROW_BYTES, position.snapshot_bytes)
         if due or self.snapshot_due:
             changes += self.snapshot()
+        if self.rider is not None:
+            changes += tuple(self.rider(step, len(data), release))
         return Write(run, self.record.epoch, first - 1, (row,), self.head, changes, release)
 
     def branch(self, position: Position, branch: int) -> None:
@@ -225,7 +238,8 @@ class Journal:
 
     async def _send(self, write: Write, *, flush: bool) -> None:
         if self.record.durability == "sync" or (flush and not self._behind and self._sending is None):
-            await self.store.commit(write)
+            if answers := await self.store.commit(write):
+                self._pass_on(write, answers)
             self.told()
             return
         self._behind.append(write)
@@ -238,6 +252,9 @@ class Journal:
                 self._sending = self.seams.spawn(self._send_behind(), f"journal {self.record.id}")
             if self._owed_rows >= MOST_BEHIND or self._owed_bytes >= MOST_BYTES_BEHIND:
                 await asyncio.shield(self._sending)
+
+    def _pass_on(self, write: Write, answers: tuple[Answer, ...]) -> None:
+        self.answered([change for change in write.changes if isinstance(change, Adjust)], answers)
 
     async def drain(self) -> None:
         """Make everything submitted so far durable.
@@ -256,10 +273,12 @@ class Journal:
         try:
             while self._behind:
                 writes, self._behind = self._behind, []
-                await self.store.commit(merged(writes))
+                write = merged(writes)
+                if answers := await self.store.commit(write):
+                    self._pass_on(write, answers)
+                self.told()
                 self._owed_rows -= sum(len(write.rows) for write in writes)
                 self._owed_bytes -= sum(map(weight, writes))
-                self.told()
         except BaseException as error:
             self.broken = error
             raise

@@ -19,6 +19,7 @@ from windlass.engine.activation import Activation
 from windlass.engine.journal import Journal
 
 REPLACED = "\x1f"  # in a line's key: what follows is the generation of one that its own branch has replaced
+ANEW = "it was asked for with other arguments, and made anew"
 HAPPENED = ("done", "standing")
 UNSETTLED = ("intended", "undoing")
 REFERENCE = re.compile(rb'"blob":"([0-9a-f]{64})","size":')  # to a content out of line, as the codec writes it
@@ -136,10 +137,9 @@ def replaced(
     journal: Journal, ledger: Ledger, intent: ops.EffectIntended, value: Raw, *, by: str = ""
 ) -> ops.EffectInDoubt:
     """Let an effect stand beside the one that its own branch makes in its place, with other arguments."""
-    why = "it was asked for with other arguments, and made anew"
-    line = line_of(journal, ledger.tree, intent, "standing", value=value, by=by, why=why)
+    line = line_of(journal, ledger.tree, intent, "standing", value=value, by=by, why=ANEW)
     ledger.put(journal, msgspec.structs.replace(line, key=f"{line.key}{REPLACED}{line.generation}"))
-    return ops.EffectInDoubt(intent.address, intent.name, intent.key, why, by=by)
+    return ops.EffectInDoubt(intent.address, intent.name, intent.key, ANEW, by=by)
 
 
 def in_doubt(position: Position) -> list[str]:
@@ -156,9 +156,9 @@ async def bring(journal: Journal, *kept: Raw) -> list[r.Blob]:
     """Load what values of other branches keep out of line; return what was not known here."""
     found = {match.decode() for raw in kept for match in REFERENCE.findall(bytes(raw))}
     new = sorted(found - journal.blobs.keys())
-    contents = await journal.store.blobs(new) if new else {}
-    journal.blobs.update(contents)
-    return [r.Blob(digest, content) for digest, content in contents.items()]
+    blobs = await journal.store.find(queries.Blobs(digests=tuple(new))) if new else []
+    journal.blobs.update((blob.digest, blob.content) for blob in blobs)
+    return blobs
 
 
 def ordered(lines: Iterable[r.Effect]) -> list[list[r.Effect]]:

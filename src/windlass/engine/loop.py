@@ -8,19 +8,25 @@ the only difference. When nothing executes, `_rest` decides: go on, sleep a mome
 
 import asyncio
 from collections import deque
+from functools import partial
+from math import inf
 
 from windlass.core import records as r
 from windlass.core.errors import StepLimitReached, WindlassError
 from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, RUNNING, WAITING, Status
 from windlass.engine import failures
-from windlass.engine.activation import Activation, Outcome, arm
+from windlass.engine.activation import Activation, Outcome
 from windlass.engine.commands import hurry, take
+from windlass.engine.dead import bury, fail
 from windlass.engine.drive import Drive
+from windlass.engine.edges import check_begin, exceed, is_wrapped, wrap_up
 from windlass.engine.entry import enter
 from windlass.engine.execute import attempt
 from windlass.engine.ledger import in_doubt
 from windlass.engine.reconcile import reconcile
 from windlass.engine.tree import roll_back
+from windlass.engine.turns import Turns
+from windlass.policies.chain import reason
 
 SLICE_SECONDS = 0.005  # a run that never waits lets others have the loop this often
 SOON_SECONDS = 1.0  # what is due sooner is waited for in memory (D19)
@@ -39,18 +45,25 @@ class RunLoop(Drive):
             StoreError: a write failed; the run stays at its last durable row, for the next claim.
         """
         notifier = self.services.notifier
-        self.task = asyncio.current_task()
         self.watch = asyncio.get_running_loop().call_later(STALL_SECONDS / 4, self._watch)
         notifier.listen("!" + self.run, self.hear)
         try:
-            await enter(self)
-            while not self.over:
-                await self._turn()
+            self.turns = Turns(self.services.seams, f"turns of {self.run}", self._begin, lambda: bool(self.direct))
+            await self.turns.take()
         finally:
+            self.alarm.stop()
             notifier.forget("!" + self.run, self.hear)
             self.watch.cancel()
+            self.guard.stop()
             await self._leave()
         return self.journal.head.status
+
+    async def _begin(self) -> bool:
+        await enter(self)
+        self.guard.begin(partial(exceed, self))
+        check_begin(self)
+        self.turns.turn = self._turn
+        return not self.over
 
     async def _leave(self) -> None:
         """Interrupt what still runs; effects in flight get a while to come to their outcome."""
@@ -68,16 +81,22 @@ class RunLoop(Drive):
         if self.direct is not None:
             self.services.seams.background(hurry(self), f"hurry {self.run}")
 
-    async def _turn(self) -> None:
+    async def _turn(self) -> bool:
         if self.news:
             self.news = False
             await take(self)
         if self.journal.broken is not None:
             raise self.journal.broken
+        if self.guard.is_on and self.ready and not self.leaving:
+            exceeded = await self.guard.prepare(self.ready)
+            if exceeded is not None:
+                await exceed(self, exceeded)
         direct = self._launch()
         if direct is not None:
             self.direct = direct
             outcome = await attempt(direct)
+            if self.direct is not direct:
+                return False  # it was given up, and another task goes on
             self.direct = None
             await self._settle([outcome])
             if self.clock.monotonic() - self._slice > SLICE_SECONDS:
@@ -89,11 +108,12 @@ class RunLoop(Drive):
         elif not self.running:
             await self._rest()
         else:
-            due = self.next_due()
+            due = None if self.leaving else self.next_due()
             is_soon = due is not None and due - self.clock.now() <= SOON_SECONDS
             if not is_soon and all(activation.starved for activation in self.running.values()):
                 self.stop_all("waiting")
             await self._wait(due)
+        return not self.over
 
     def _launch(self) -> Activation | None:
         """Start what is ready; return the activation instead if it is alone and may be awaited in place."""
@@ -108,43 +128,54 @@ class RunLoop(Drive):
                 self.resting[address] = "retry"
                 continue
             self.resting.pop(address, None)
-            activation = Activation(self.services, self.blueprint, self.journal, self.ledger, planned)
+            activation = Activation(self.services, self.blueprint, self.journal, self.ledger, self.guard, planned)
             activation.streams = self.items
             node = activation.node
             if node.concurrency is not None and self._busy(node.id) >= node.concurrency:
                 self.held.setdefault(node.id, deque()).append(address)
                 continue
+            if self.guard.is_on and self._is_held(address):
+                continue
             self.running[address] = activation
             if node.streams_to:
                 self.ready.extend(reader for reader, why in self.resting.items() if why == "starves")
-            plain = node.mode == "async" and node.timeout is None and node.idle_timeout is None
-            if plain and len(self.running) == 1 and not self.ready and not self.has_streams:
-                activation.task = self.task
-                activation.signs = self.clock.monotonic()
+            self.alarm.watch(activation)
+            if node.mode == "async" and len(self.running) == 1 and not self.ready and not self.has_streams:
+                activation.task, activation.over = self.turns.task, self._leave_behind
+                if activation.due() < inf:  # it may take long
+                    self.items.tell("activation.started", activation, attempt=activation.attempt)
                 return activation
             self._start(activation)
         return None
+
+    def _is_held(self, address: str) -> bool:
+        hold = self.guard.admit(address)
+        if hold is None:
+            return False
+        self.resting[address], self.guard.dues[address] = "held", hold.until
+        if hold.until - self.clock.now() > SOON_SECONDS:
+            self.journal.say("attempt.held", address, by=f"{hold.kind} {hold.name}", until=hold.until)
+        return True
 
     def _busy(self, node: str) -> int:
         return sum(activation.node.id == node for activation in self.running.values())
 
     def _start(self, activation: Activation) -> None:
-        loop = asyncio.get_running_loop()
-        activation.outcome = loop.create_future()
-        activation.outcome.add_done_callback(self._ended)
+        activation.over = self._ended
         activation.task = self.services.seams.spawn(self._attempt(activation), activation.address)
-        arm(activation)
         self.items.tell("activation.started", activation, attempt=activation.attempt)
 
     async def _attempt(self, activation: Activation) -> None:
-        outcome = await attempt(activation)
-        if activation.outcome is not None and not activation.outcome.done():
-            activation.outcome.set_result(outcome)
+        activation.tell(await attempt(activation))
 
-    def _ended(self, outcome: "asyncio.Future[Outcome]") -> None:
-        if not outcome.cancelled():
-            self.done.append(outcome.result())
-            self.wake()
+    def _leave_behind(self, outcome: Outcome) -> None:
+        self.direct = None
+        self.done.append(outcome)
+        self.turns.leave_behind()
+
+    def _ended(self, outcome: Outcome) -> None:
+        self.done.append(outcome)
+        self.wake()
 
     async def _settle(self, outcomes: list[Outcome]) -> None:
         """Commit what attempts left: a step if it is complete, else pending writes, else a record."""
@@ -153,6 +184,8 @@ class RunLoop(Drive):
         for outcome in outcomes:
             activation = outcome.activation
             self.running.pop(activation.address, None)
+            if self.guard.is_on:
+                self.guard.ended(activation.address, outcome.error, is_stopped=bool(outcome.stopped))
             held = self.held.get(activation.node.id)
             if held:
                 self.ready.append(held.popleft())
@@ -168,6 +201,7 @@ class RunLoop(Drive):
                 items.append((activation, self.items.finishing(activation, output)))
             elif activation.ordinal:
                 self.items.ended(activation)
+        self.guard.escrow.count("steps", len(finished))
         await self._commit(finished)
         for activation, item in items:
             self.items.finished(activation, item)
@@ -190,14 +224,16 @@ class RunLoop(Drive):
         position, journal = self.position, self.journal
         try:
             step = reconcile(self.blueprint, position, finished, self.known, journal.blob)
+            self.guard.check(step.planned)
         except WindlassError as error:
             if finished:
                 await journal.write("writes", finished=tuple(finished))
             where = finished[0].address if finished else ""
-            self.failure = (where, failures.describe(error))
-            await self.end(FAILED, "run.failed", where, failure=failures.plain(self.failure[1]))
+            fail(self, where, failures.describe(error), reason(error))
             return
         self.known = {}
+        if self.guard.rules.wraps and any(map(is_wrapped, (*position.settled, *(done.address for done in finished)))):
+            step = step._replace(planned=())
         for done in (*position.settled.values(), *finished):
             for name in done.savepoints:
                 journal.say("savepoint.made", done.address, name=name, n=position.n + 1)
@@ -208,8 +244,9 @@ class RunLoop(Drive):
             self.over = True
             await journal.write("step", step=step, status=COMPLETED, release=True)
         elif limit is not None and position.n >= limit and step.planned:
-            reached = StepLimitReached(f"{self.run} took {limit} steps")
-            journal.say("run.failed", failure=failures.plain(failures.describe(reached)))
+            failure = failures.describe(StepLimitReached(f"{self.run} took {limit} steps"))
+            bury(self, "", failure, "step_limit")
+            journal.say("run.failed", failure=failures.plain(failure))
             self.over = True
             await journal.write("step", step=step, status=FAILED, release=True)
         else:
@@ -225,6 +262,8 @@ class RunLoop(Drive):
             await self.end(CANCELLED, "run.cancelled", in_doubt=in_doubt(self.position))
         elif self.leaving == "rollback":
             await roll_back(self)
+        elif self.leaving == "wrap_up":
+            await wrap_up(self)
         elif self.leaving == "pause":
             await self.end(PAUSED, "run.paused", in_doubt=in_doubt(self.position))
         elif self.leaving == "stay":

@@ -20,22 +20,22 @@ class Notifier:
     def __init__(self, store: Store, seams: Seams) -> None:
         self.store = store
         self.seams = seams
-        self._ears: dict[str, set[Callable[[], None]]] = {}
+        self._ears: dict[str, dict[Callable[[], None], None]] = {}  # called in the order in which they came
         self._version = 0
         self._waiting = 0
         self._watch: asyncio.Task[None] | None = None
 
     def listen(self, run: str, ear: Callable[[], None]) -> None:
         """Call `ear` after each change of the run; `!run` is for commands to its owner."""
-        self._ears.setdefault(run, set()).add(ear)
+        self._ears.setdefault(run, {})[ear] = None
         if self._watch is None or self._watch.done():
             self._version = self.store.version()
             self._watch = self.seams.spawn(self._poll(), "watch the store")
 
     def forget(self, run: str, ear: Callable[[], None]) -> None:
         """Stop calling `ear`."""
-        ears = self._ears.get(run, set())
-        ears.discard(ear)
+        ears = self._ears.get(run, {})
+        ears.pop(ear, None)
         if not ears:
             self._ears.pop(run, None)
 

@@ -67,7 +67,8 @@ async def get(store: Store, run: str) -> r.RunRecord:
 async def with_blobs(store: Store, position: Position) -> dict[str, bytes]:
     """Fetch the blobs that a position refers to."""
     needed = position.references()
-    return await store.blobs(sorted(needed)) if needed else {}
+    found = await store.find(queries.Blobs(digests=tuple(sorted(needed)))) if needed else []
+    return {blob.digest: blob.content for blob in found}
 
 
 def show(position: Position, blobs: Mapping[str, bytes], codec: Codec) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -11,10 +12,11 @@ from windlass.core.blueprint import Definition
 from windlass.core.clock import Seams
 from windlass.core.errors import LoopRunning, RunFailed
 from windlass.core.events import Event
+from windlass.core.letters import DeadLetter
 from windlass.core.owner import this_process
 from windlass.core.states import FAILED
 from windlass.core.words import Result
-from windlass.engine import reads
+from windlass.engine import handing, reads, redrive
 from windlass.engine.activation import Activation
 from windlass.engine.context import Context, SyncContext
 from windlass.engine.control import Control, Options
@@ -25,6 +27,8 @@ from windlass.engine.pool import Pool
 from windlass.engine.services import Services
 from windlass.engine.tree import Target
 from windlass.engine.watchdog import Watchdog
+from windlass.policies.chain import NO_PLATFORM
+from windlass.policies.platform import Platform
 from windlass.stores.base import Store, open_store
 
 
@@ -40,17 +44,19 @@ class Runtime:
         store: a URL (`memory:`, `sqlite:///file.db`) or an open store, which is then not closed.
         definitions: what this runtime knows; whatever is passed to start, run or execute is added.
         timers: drive runs that parked here again when their time has come; a worker that claims them says False.
+        platform: defaults, ceilings and what all definitions share: budgets, breakers, limits, grants.
         seams: clock, ids, dice and tasks, for tests.
     """
 
     def __init__(
         self, store: str | Store = "memory:", definitions: list[Definition] | None = None, *, timers: bool = True,
-        seams: Seams | None = None,
+        platform: Platform = NO_PLATFORM, seams: Seams | None = None,
     ) -> None:  # fmt: skip
         self.store = open_store(store) if isinstance(store, str) else store
         self._owns_store = isinstance(store, str)
         self._definitions = definitions or []
         self._timers = timers
+        self._platform = platform
         self._seams = seams or Seams()
 
     async def __aenter__(self) -> Self:
@@ -60,9 +66,10 @@ class Runtime:
         owner = this_process()
         notifier = Notifier(self.store, self._seams)
         pool = Pool(self._seams)
-        self.services = Services(self.store, self._seams, owner, notifier, pool, make_context)
+        self.services = Services(self.store, self._seams, owner, notifier, pool, make_context, self._platform)
         self._drives = Drives(self.services, self._definitions, timers=self._timers)
         self._control = Control(self.services, self._drives)
+        self._drives.hand_on = partial(handing.hand_on, self._control)
         drives = self._drives
         self.watchdog = Watchdog(self._seams.clock, drives.running, lambda: bool(drives.tasks))
         self._heartbeat = Heartbeat(self.store, self._seams, owner, self.watchdog.look)
@@ -225,6 +232,22 @@ class Runtime:
     async def questions(self, run: str | None = None) -> list[r.Question]:
         """Return open questions, oldest first."""
         return await self.store.find(queries.Questions(run=run))
+
+    async def dead_letters(self, **filters: Any) -> list[DeadLetter]:
+        """Return dead letters, newest first; filters are those of `redrive.letters`."""
+        return await redrive.letters(self.store, **filters)
+
+    def redrive(self, *ids: str, **options: Any) -> AsyncIterator[redrive.Redriven]:
+        """Let the runs of dead letters go on, and say of each what came of it; options as of `redrive.again`."""
+        return redrive.again(self._control, ids, **options)
+
+    async def drop(self, *ids: str, by: str = "", note: str = "") -> None:
+        """Put dead letters aside for good."""
+        await redrive.drop(self.store, ids, by, note)
+
+    async def hand_on(self, since: float | None = None, limit: int = 100) -> list[str]:
+        """Start what is bound to dead letters and was not started, as a worker does; returns the runs."""
+        return await handing.look(self._control, since, limit)
 
     async def _blueprint(self, run: str) -> Any:
         return self._drives.blueprints.get((await reads.get(self.store, run)).definition)

@@ -1,14 +1,73 @@
 """What the engine's parts share within one Runtime: the store, the seams, the wake-ups, the threads."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+from windlass.core.blueprint import Blueprint
 from windlass.core.clock import Seams
 from windlass.core.records import Owner
 from windlass.engine.notifier import Notifier
 from windlass.engine.pool import Pool
+from windlass.policies.breaker import Breaker
+from windlass.policies.budget import WrapUp
+from windlass.policies.chain import NO_PLATFORM, Chain, bounds, resolve
+from windlass.policies.limit import Limit
+from windlass.policies.platform import Platform
 from windlass.stores.base import Store
+
+MOST_RULES = 1024  # kept: of so many definitions, tenants and roles
+
+
+class Seen(NamedTuple):
+    """How a breaker stood when this process last heard of it."""
+
+    status: str
+    until: float
+    at: float
+
+
+class Gate(NamedTuple):
+    """What is shared and stands before the attempts of a node: limits and breakers, by the keys of their tallies."""
+
+    limits: tuple[tuple[str, Limit], ...]
+    breakers: tuple[tuple[str, Breaker], ...]
+
+
+class Rules:
+    """What is in force for the runs of a definition, for one tenant and some roles.
+
+    Attributes:
+        gates: by node.
+        limits: those of all nodes, by key; where two declare one name, as the first node does.
+        kinds: by node: the kinds of action that a permission is needed for.
+        has_bounds: a limit or a breaker stands before the attempts of some node.
+        wraps: a budget lets a run end at a node of its own.
+    """
+
+    def __init__(self, blueprint: Blueprint, platform: Platform, tenant: str, roles: tuple[str, ...]) -> None:
+        self.blueprint = blueprint
+        nodes = blueprint.nodes.items()
+        self.chains = {name: resolve(node, blueprint, platform, tenant=tenant, roles=roles) for name, node in nodes}
+        self.bounds = bounds(blueprint, platform)
+        self.kinds = {
+            name: frozenset({"tool"}.union(*(layer.kinds for layer in chain.layers)))
+            for name, chain in self.chains.items()
+        }
+        self.gates = {name: _gate(chain, tenant, blueprint.name) for name, chain in self.chains.items()}
+        self.limits = {key: limit for gate in reversed(self.gates.values()) for key, limit in gate.limits}
+        self.has_bounds = any(not chain.is_plain for chain in self.chains.values())
+        budgets = [each.budget for each in self.bounds.budgets]
+        self.fan_out = next((budget.fan_out for budget in budgets if budget.fan_out is not None), None)
+        self.depth = next((budget.depth for budget in budgets if budget.depth is not None), None)
+        self.wraps = any(isinstance(budget.edge, WrapUp) for budget in budgets)
+
+
+def _gate(chain: Chain, tenant: str, definition: str) -> Gate:
+    return Gate(
+        tuple((one.key(tenant=tenant, definition=definition, node=chain.node), one) for one in chain.limits),
+        tuple((one.key(tenant=tenant, definition=definition, node=chain.node), one) for one in chain.breakers),
+    )
 
 
 @dataclass(slots=True)
@@ -17,6 +76,7 @@ class Services:
 
     Args:
         context: makes the context object of an activation.
+        seen: breakers, by the key of their tally, as this process saw them last.
     """
 
     store: Store
@@ -25,3 +85,26 @@ class Services:
     notifier: Notifier
     pool: Pool
     context: Callable[[Any], Any]
+    platform: Platform = NO_PLATFORM
+    seen: dict[str, Seen] = field(default_factory=dict)
+    _rules: dict[tuple[str, str, tuple[str, ...]], Rules] = field(default_factory=dict)
+
+    @property
+    def ceilings(self) -> Mapping[str, int]:
+        """The platform's ceiling of a run's budget, by unit."""
+        budget = self.platform.ceilings.budget
+        return budget.shared if budget is not None else {}
+
+    def rules(self, blueprint: Blueprint, tenant: str, roles: tuple[str, ...]) -> Rules:
+        """Work out what is in force for a definition's runs; once for each tenant and roles.
+
+        Raises:
+            DefinitionError: a task names a limit that the platform does not declare.
+        """
+        key = (blueprint.name, tenant, roles)
+        known = self._rules.get(key)
+        if known is None or known.blueprint is not blueprint:
+            if len(self._rules) >= MOST_RULES:
+                self._rules.clear()
+            known = self._rules[key] = Rules(blueprint, self.platform, tenant, roles)
+        return known

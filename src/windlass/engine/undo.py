@@ -27,6 +27,8 @@ from windlass.engine.questions import question
 
 RANK = ("undone", "undoing", "done", "standing", "intended", "not_done")  # which line speaks for a happening
 
+UNDO_SECONDS = 300.0  # that an undo gets whose task has no timeout; after that it is in doubt
+
 
 @dataclass(slots=True)
 class Report:
@@ -213,7 +215,8 @@ class Undoing:
         return arguments, named
 
     async def _run(self, fn: Any, arguments: list[Any], named: dict[str, Any]) -> Any:
-        seconds = self.node.timeout if self.node is not None else None
+        chain = self.drive.guard.chains.get(self.node.id) if self.node is not None else None
+        seconds = (chain.timeout if chain is not None else None) or UNDO_SECONDS
         return await run_within(self.drive.services, fn, arguments, named, seconds=seconds)
 
 

@@ -60,7 +60,6 @@ class Watchdog:
 
     def _tell(self, seconds: float, frames: list[FrameType]) -> None:
         """Log at once, for the loop may be stuck for ever; followers are told at the loop's next turn."""
-        self.blocks += 1
         code = {frame.f_code for frame in frames}
         found = next((one for one in tuple(self.running()) if _code(one.node.fn) in code), None)
         stack = [f"{frame.f_code.co_filename}:{frame.f_lineno} in {frame.f_code.co_name}" for frame in _users(frames)]
@@ -71,6 +70,7 @@ class Watchdog:
         logger.warning(said, where, seconds, "\n".join(f"  {line}" for line in stack), extra=extra)
         if found is not None:
             self._loop.call_soon_threadsafe(_show, found, round(seconds, 3), stack)
+        self.blocks += 1  # last: whoever sees it finds the rest done
 
 
 def _show(activation: Activation, seconds: float, stack: list[str]) -> None:

@@ -16,10 +16,19 @@ from windlass.core.blueprint import (
 )
 from windlass.core.errors import DefinitionError
 from windlass.core.words import Send
-from windlass.graph.options import DefinitionOptions, Policies, check_known, policies
+from windlass.graph.options import (
+    DefinitionOptions,
+    Policies,
+    boundaries,
+    check_known,
+    policies,
+    with_defaults,
+    wraps_up_at,
+)
 from windlass.graph.reducers import channels, name_of
 from windlass.graph.seal import check_options, codec, structure
 from windlass.graph.signature import Signature, Sources, bare, bound, read
+from windlass.graph.tools import tools_of
 from windlass.graph.validate import (
     check_checkpoints,
     check_name,
@@ -180,6 +189,7 @@ class _Builder:
         self.graph = graph
         self.where = graph.where
         check_options(graph.name, self.where, **graph.options)
+        self.tools = tools_of(graph.options.get("tools", ()), self.where)
         types = graph.options.get("types", ())
         self.ids: dict[Callable[..., Any], str] = {}
         for name, declared in graph.nodes.items():
@@ -284,6 +294,7 @@ class _Builder:
         for name, on in self.on.items():
             for channel in on:
                 subscribers[channel] = (*subscribers.get(channel, ()), name)
+        rules = boundaries(graph.name, self.where, nodes, self.tools, graph.options)
         self._check(nodes, subscribers)
         hidden = {
             f"join:{name}": ChannelSpec(name=f"join:{name}", kind="barrier", type=list[str]) for name in self.joins
@@ -307,6 +318,7 @@ class _Builder:
             durability=graph.options.get("durability", "sync"),
             version=graph.options.get("version", ""),
             fingerprint=fingerprint(described),
+            **rules,
         )
 
     def _structure(self, nodes: Mapping[str, NodeSpec]) -> dict[str, Any]:
@@ -329,7 +341,7 @@ class _Builder:
 
     def _node(self, name: str, sources: Sources) -> NodeSpec:
         where, signature, declared = f"node {name!r}", self.signatures[name], self.graph.nodes[name]
-        rules = policies(declared.options, where)
+        rules = with_defaults(policies(declared.options, where, self.tools), self.graph.options, self.where)
         if not self.writes[name] and _is_dict(signature.returns):
             raise DefinitionError(
                 "graph.writes",
@@ -366,6 +378,7 @@ class _Builder:
             raise DefinitionError("graph.no_start", f"{self.where} starts nowhere", hint="call graph.start(...)")
         check_checkpoints(self.graph.options.get("checkpoints", EVERY_STEP), nodes, self.where)
         begin = [*self.starts, *(node for found in subscribers.values() for node in found)]
+        begin += wraps_up_at(self.graph.options)
         check_reachable(nodes, begin, self._leads_to, self.joins, self.where)
         plain = {*begin, *self.joins, *(t for targets in self.edges.values() for t in targets)}
         for name, node in nodes.items():

@@ -1,37 +1,60 @@
 """What a definition may declare beside its structure: the policies of a node, and what concerns the whole."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
-from windlass.core.blueprint import Checkpoints, Durability
+from windlass.core.blueprint import Checkpoints, Definition, Durability
 from windlass.core.errors import DefinitionError, TaskError
-from windlass.core.words import RecoveryAction, Undo, ValidationResult
+from windlass.core.words import RecoveryAction, Tool, Undo, ValidationResult
 from windlass.graph.reducers import name_of
+from windlass.graph.tools import grants_of
+from windlass.graph.validate import did_you_mean
+from windlass.policies.breaker import Breaker, read_breakers
+from windlass.policies.budget import Budget, HandTo, WrapUp, read_budget
+from windlass.policies.chain import Declared
+from windlass.policies.limit import Limit, read_limits
+from windlass.policies.numbers import Duration
+from windlass.policies.permission import Rule
+from windlass.policies.platform import read_retry
 from windlass.policies.retry import Retry
+from windlass.policies.timeout import seconds
 
-Duration = float | timedelta
+Tools = Mapping[str, Tool[..., Any]]
 
 
-class Policies(TypedDict, total=False):
-    """Rules for one node's attempts. None of them is part of the structure.
+class TaskDefaults(TypedDict, total=False):
+    """Rules for attempts that a definition may declare for all of its tasks; what a task declares itself wins.
 
     Attributes:
-        timeout: for one attempt, in seconds or as a timedelta; None is no limit.
-        idle_timeout: between two signs of life of an attempt; None is no limit.
-        retry: None is a single attempt.
-        undo: compensations that `ctx.effect(undo=...)` may name.
-        validate: judges an output before it is kept; sync.
+        timeout: for one attempt, in seconds or as a timedelta; None is not declared, `math.inf` is no limit.
+        idle_timeout: between two signs of life of an attempt; as timeout.
+        retry: one Retry, or several of which the first that names the error decides; NO_RETRY is a single attempt.
+        breaker: the dependency that an attempt needs: a name, a Breaker, or several.
+        limits: Limits that an attempt needs a permit of, or names of the platform's.
         recover: proposes what to do when no attempt is left; sync.
     """
 
     timeout: Duration | None
     idle_timeout: Duration | None
-    retry: Retry | None
+    retry: Retry | Sequence[Retry] | None
+    breaker: str | Breaker | Sequence[str | Breaker] | None
+    limits: Sequence[str | Limit] | None
+    recover: Callable[[TaskError], RecoveryAction]
+
+
+class Policies(TaskDefaults, total=False):
+    """Rules for one node's attempts. None of them is part of the structure.
+
+    Attributes:
+        grants: what the node may do: Allow, Ask and Deny; None leaves it to the definition and the platform.
+        undo: compensations that `ctx.effect(undo=...)` may name.
+        validate: judges an output before it is kept; sync.
+    """
+
+    grants: Sequence[Rule] | None
     undo: Sequence[Callable[..., Any] | Undo]
     validate: Callable[[Any], ValidationResult]
-    recover: Callable[[TaskError], RecoveryAction]
 
 
 class DefinitionOptions(TypedDict, total=False):
@@ -44,6 +67,12 @@ class DefinitionOptions(TypedDict, total=False):
         aliases: old tag → class, for values kept before a class was renamed.
         version: a word of the author's own in the fingerprint: a change is a change of structure.
         max_value: most bytes that one value may take in the store; default 16 MiB.
+        run_timeout: active time of a run, in seconds or as a timedelta.
+        budget: what a run, or the tenant's runs together, may spend.
+        grants: what the tasks may do, all of them: Allow, Ask and Deny.
+        tools: what `ctx.tool` may call.
+        dead_letters: a definition, or its name: started on what ran out of attempts, budget or time.
+        defaults: policies for the tasks that do not declare them.
     """
 
     checkpoints: Checkpoints
@@ -52,6 +81,12 @@ class DefinitionOptions(TypedDict, total=False):
     aliases: Mapping[str, type]
     version: str
     max_value: int
+    run_timeout: Duration | None
+    budget: Budget | None
+    grants: Sequence[Rule] | None
+    tools: Sequence[Tool[..., Any]]
+    dead_letters: str | Definition
+    defaults: TaskDefaults
 
 
 def check_known(given: Mapping[str, Any], options: Any, where: str) -> None:
@@ -66,22 +101,6 @@ def check_known(given: Mapping[str, Any], options: Any, where: str) -> None:
     unknown = given.keys() - options.__optional_keys__
     if unknown:
         raise TypeError(f"{where} got an unexpected keyword argument {min(unknown)!r}")
-
-
-def seconds(duration: Duration | None, what: str, where: str) -> float | None:
-    """Turn a declared duration into seconds.
-
-    Raises:
-        DefinitionError: it is not positive.
-    """
-    if duration is None:
-        return None
-    length = duration.total_seconds() if isinstance(duration, timedelta) else float(duration)
-    if not length > 0:
-        raise DefinitionError(
-            "policy.timeout", f"{where}: {what} is {length:g} seconds: more than 0 are needed", hint="None is no limit"
-        )
-    return length
 
 
 def compensations(undo: Sequence[Callable[..., Any] | Undo], where: str) -> dict[str, Undo]:
@@ -102,27 +121,99 @@ def compensations(undo: Sequence[Callable[..., Any] | Undo], where: str) -> dict
     return named
 
 
-def policies(declared: Policies, where: str) -> dict[str, Any]:
+def policies(declared: Policies, where: str, tools: Tools) -> dict[str, Any]:
     """Check the policies of a node, and name them as a NodeSpec does.
 
+    Args:
+        tools: those of the definition, which grants may name.
+
     Raises:
-        DefinitionError: a duration is not positive, `retry` is no Retry, or a hook is async (law 2).
+        DefinitionError: one of them cannot be, or a hook is async (law 2).
     """
-    retry = declared.get("retry")
-    if retry is not None and not isinstance(retry, Retry):
-        raise DefinitionError(
-            "policy.retry", f"{where}: retry is {retry!r}", hint="write Retry(on=..., max_attempts=...)"
-        )
-    for name, hook in (("validate", declared.get("validate")), ("recover", declared.get("recover"))):
-        if hook is not None and inspect.iscoroutinefunction(hook):
-            raise DefinitionError(
-                "definition.async_hook", f"{where}: {name} is async", hint="it must be a plain def: only execute awaits"
-            )
+    return {
+        **_attempts(declared, where),
+        "grants": grants_of(declared.get("grants"), tools, where),
+        "undo": compensations(declared.get("undo", ()), where),
+        "validate": _hook("validate", declared.get("validate"), where),
+        "recover": _hook("recover", declared.get("recover"), where),
+    }
+
+
+def _attempts(declared: TaskDefaults, where: str) -> dict[str, Any]:
     return {
         "timeout": seconds(declared.get("timeout"), "timeout", where),
         "idle_timeout": seconds(declared.get("idle_timeout"), "idle_timeout", where),
-        "retry": retry,
-        "undo": compensations(declared.get("undo", ()), where),
-        "validate": declared.get("validate"),
-        "recover": declared.get("recover"),
+        "retry": read_retry(declared.get("retry"), where),
+        "breakers": read_breakers(declared.get("breaker"), where),
+        "limits": read_limits(declared.get("limits"), where),
     }
+
+
+def _hook(name: str, hook: Callable[..., Any] | None, where: str) -> Callable[..., Any] | None:
+    if inspect.iscoroutinefunction(hook):
+        raise DefinitionError(
+            "definition.async_hook", f"{where}: {name} is async", hint="it must be a plain def: only execute awaits"
+        )
+    return hook
+
+
+def with_defaults(rules: dict[str, Any], options: DefinitionOptions, where: str) -> dict[str, Any]:
+    """Give a node the definition's `recover` where it has none; the other defaults stay apart, so that they show."""
+    given = options.get("defaults", {}).get("recover")
+    return {**rules, "recover": _hook("recover", given, where)} if rules["recover"] is None else rules
+
+
+def boundaries(
+    name: str, where: str, nodes: Iterable[str], tools: Tools, options: DefinitionOptions
+) -> dict[str, Any]:  # fmt: skip
+    """Check what a definition declares about its runs, and name it as a Blueprint does.
+
+    Args:
+        nodes: its nodes, one of which a budget may wrap up at; none where it cannot.
+
+    Raises:
+        DefinitionError: one of the rules cannot be, or names what is not there.
+    """
+    defaults = options.get("defaults", {})
+    check_known(defaults, TaskDefaults, f"defaults= of {where}")
+    budget = read_budget(options.get("budget"), where)
+    edge = budget.edge if budget is not None else None
+    _check_edge(edge, name, where, list(nodes))
+    handler = options.get("dead_letters", "")
+    handled_by = handler if isinstance(handler, str) else getattr(handler, "name", None)
+    if not isinstance(handled_by, str) or handled_by == name:
+        raise DefinitionError(
+            "policy.dead_letters", f"{where}: dead_letters is {handler!r}", hint="another definition, or its name"
+        )
+    return {
+        "run_timeout": seconds(options.get("run_timeout"), "run_timeout", where),
+        "budget": budget,
+        "grants": grants_of(options.get("grants"), tools, where),
+        "tools": tools,
+        "defaults": Declared(**_attempts(defaults, f"defaults= of {where}")) if defaults else None,
+        "dead_letters": handled_by,
+        "companions": tuple(one for one in (handler, getattr(edge, "given", None)) if hasattr(one, "compile")),
+    }
+
+
+def wraps_up_at(options: DefinitionOptions) -> list[str]:
+    """Name the node at which a budget lets a run end; nothing else need lead there."""
+    edge = getattr(options.get("budget"), "edge", None)
+    return [edge.node] if isinstance(edge, WrapUp) else []
+
+
+def _check_edge(edge: Any, name: str, where: str, nodes: Sequence[str]) -> None:
+    if isinstance(edge, WrapUp) and not nodes:
+        raise DefinitionError(
+            "budget.edge", f"{where}: its budget wraps up at {edge.node!r}, but a pipeline cannot choose its next node",
+            hint="write a Graph, or let the budget stop, ask or HandTo(...)",
+        )  # fmt: skip
+    if isinstance(edge, WrapUp) and edge.node not in nodes:
+        raise DefinitionError(
+            "budget.edge", f"{where}: its budget wraps up at {edge.node!r}, which is none of its nodes",
+            hint=did_you_mean(edge.node, nodes, "nodes"),
+        )  # fmt: skip
+    if isinstance(edge, HandTo) and edge.definition == name:
+        raise DefinitionError(
+            "budget.edge", f"{where}: its budget hands over to itself", hint="name another definition"
+        )

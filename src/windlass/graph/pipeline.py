@@ -8,10 +8,11 @@ from typing import Any, Literal, Unpack
 from windlass.core.blueprint import EVERY_STEP, INPUT, Blueprint, ChannelSpec, NodeSpec, Param, ParamKind, fingerprint
 from windlass.core.errors import DefinitionError
 from windlass.core.words import Failed
-from windlass.graph.options import DefinitionOptions, check_known, policies
+from windlass.graph.options import DefinitionOptions, boundaries, check_known, policies, with_defaults
 from windlass.graph.seal import check_options, codec, structure
 from windlass.graph.signature import Argument, Signature, Sources, bound, items, read
 from windlass.graph.task import FunctionTask, Task, declared_types, instance, policies_of
+from windlass.graph.tools import tools_of
 from windlass.graph.validate import check_acyclic, check_checkpoints, check_name, did_you_mean
 
 AnyTask = Task[Any, Any]
@@ -103,6 +104,7 @@ class _Builder:
         self.where = f"pipeline {pipeline.name!r}"
         self.options = pipeline.options
         check_options(self.name, self.where, **self.options)
+        self.tools = tools_of(self.options.get("tools", ()), self.where)
         self.tasks = self._named(pipeline.tasks)
         self.signatures = {name: self._read(name, task) for name, task in self.tasks.items()}
         self.ways = self._ways(pipeline.edges)
@@ -201,6 +203,7 @@ class _Builder:
             input_type=input_type,
             version=version,
             fingerprint=fingerprint(described),
+            **boundaries(self.name, self.where, (), self.tools, self.options),
         )
 
     def _described_edges(self) -> dict[str, str]:
@@ -229,7 +232,7 @@ class _Builder:
             raise DefinitionError(
                 "pipeline.edge", f"{where} takes a stream, which a plain def cannot await", hint="async def"
             )
-        declared = policies(policies_of(task), where)
+        declared = with_defaults(policies(policies_of(task), where, self.tools), self.options, self.where)
         if isinstance(task, FunctionTask):
             fn, returns = task.fn, signature.returns
             params = self._function_params(name, signature)

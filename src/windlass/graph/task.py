@@ -3,12 +3,16 @@
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Generic, ParamSpec, TypeVar, Unpack, get_args, get_origin, overload
+from typing import Any, Final, Generic, ParamSpec, TypeVar, Unpack, get_args, get_origin, overload
 
 from windlass.core.errors import DefinitionError, TaskError
 from windlass.core.words import Recover, RecoveryAction, Undo, ValidationResult, Yields
 from windlass.engine.context import Context
-from windlass.graph.options import Duration, Policies, check_known
+from windlass.graph.options import Policies, check_known
+from windlass.policies.breaker import Breaker
+from windlass.policies.limit import Limit
+from windlass.policies.numbers import Duration
+from windlass.policies.permission import Rule
 from windlass.policies.retry import Retry
 
 In = TypeVar("In")
@@ -26,7 +30,10 @@ class AgentSpec:
     Args:
         output: the type of the output, where the annotation does not say it.
         timeout, idle_timeout: for an attempt, and between two signs of life of one; seconds or timedelta.
-        retry: None is a single attempt.
+        retry: one Retry, or several of which the first that names the error decides; NO_RETRY is a single attempt.
+        breaker: the dependency that an attempt needs: a name, a Breaker, or several.
+        limits: Limits that an attempt needs a permit of, or names of the platform's.
+        grants: what the task may do: Allow, Ask and Deny; None leaves it to the definition and the platform.
         undo: compensations that `ctx.effect(undo=...)` may name.
         version: a word in the fingerprint: a change is a change of structure.
     """
@@ -37,10 +44,16 @@ class AgentSpec:
     output: Any = None
     timeout: Duration | None = None
     idle_timeout: Duration | None = None
-    retry: Retry | None = None
+    retry: Retry | Sequence[Retry] | None = None
+    breaker: str | Breaker | Sequence[str | Breaker] | None = None
+    limits: Sequence[str | Limit] | None = None
+    grants: Sequence[Rule] | None = None
     undo: Sequence[Callable[..., Any] | Undo] = ()
     version: str = ""
     extras: Mapping[str, Any] = field(default_factory=dict)
+
+
+SPEC_POLICIES: Final = ("timeout", "idle_timeout", "retry", "breaker", "limits", "grants", "undo")
 
 
 class TaskOptions(Policies, total=False):
@@ -87,7 +100,7 @@ class FunctionTask(Task[Any, Any], Generic[P, R]):
         self.fn = fn
         self.id = id or getattr(fn, "__name__", "")
         spec = options.get("spec", AgentSpec())
-        own = ("timeout", "idle_timeout", "retry", "undo", "version")
+        own = (*SPEC_POLICIES, "version")
         self.spec = replace(spec, **{name: options[name] for name in own if name in options})  # type: ignore[literal-required]
         self.hooks = options
 
@@ -138,6 +151,9 @@ def policies_of(task: Task[Any, Any]) -> Policies:
         "timeout": spec.timeout,
         "idle_timeout": spec.idle_timeout,
         "retry": spec.retry,
+        "breaker": spec.breaker,
+        "limits": spec.limits,
+        "grants": spec.grants,
         "undo": spec.undo,
     }
     if isinstance(task, FunctionTask):

@@ -12,10 +12,11 @@ from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
-from windlass.core.changes import Write
+from windlass.core.changes import Adjust, LetterPut, Write
 from windlass.core.errors import StoreUnknown
 from windlass.core.queries import Query
 from windlass.core.records import Command, Item, Loaded, Owner, Row, RunRecord
+from windlass.core.tallies import Answer
 
 T = TypeVar("T")
 LEASE_SECONDS = 15.0  # how long an owner that cannot be seen to be dead keeps its runs (D2)
@@ -45,8 +46,11 @@ class Store(Protocol):
         """Connect, verify and create what is missing; called once before anything else."""
         ...
 
-    async def create(self, record: RunRecord, first: Write, owner: Owner | None) -> None:
+    async def create(self, record: RunRecord, first: Write, owner: Owner | None) -> tuple[Answer, ...]:
         """Make a run with its first row, owned from the start when `owner` is given (epoch 1), else epoch 0.
+
+        Returns:
+            What came of the write's `Adjust`s, in order.
 
         Raises:
             RunExists: the id is taken; nothing was written.
@@ -97,8 +101,11 @@ class Store(Protocol):
         """
         ...
 
-    async def commit(self, write: Write) -> None:
+    async def commit(self, write: Write) -> tuple[Answer, ...]:
         """Write durably and atomically; returns only when it is durable.
+
+        Returns:
+            What came of the write's `Adjust`s, in order; one that grants nothing does not refuse the write.
 
         Raises:
             StaleLease: the run has another epoch or head; nothing was written.
@@ -117,11 +124,13 @@ class Store(Protocol):
         """Answer a query."""
         ...
 
-    async def blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
-        """Fetch blobs.
+    async def adjust(self, changes: Sequence[Adjust | LetterPut]) -> tuple[Answer, ...]:
+        """Change tallies and dead letters in one transaction, without a fence: they are not one run's.
 
-        Raises:
-            StoreCorrupt: one is missing or does not match its digest.
+        A run that has another epoch by now, or that nobody owns, is granted nothing: nobody would give it back.
+
+        Returns:
+            What came of each `Adjust`, in order.
         """
         ...
 

@@ -19,14 +19,16 @@ from windlass.core import records as r
 from windlass.core.changes import Write
 from windlass.core.clock import Clock, SystemClock
 from windlass.core.crashpoint import crashpoint
-from windlass.core.errors import RunExists, RunUnknown, StaleLease, StoreCorrupt, StoreError, StoreUnknown
+from windlass.core.errors import RunExists, RunUnknown, StaleLease, StoreError, StoreUnknown
 from windlass.core.records import Owner, RunRecord
-from windlass.stores import checks
+from windlass.core.tallies import Answer
+from windlass.stores import checks, tallies
 from windlass.stores.base import LEASE_SECONDS, Capabilities
 from windlass.stores.memory_prune import prune
 from windlass.stores.memory_world import LAST, QUESTION, Kept, World
 
 T = TypeVar("T")
+Prepared = tuple[list[Callable[[], object]], tuple[Answer, ...]]
 RECORD = msgspec.json.Decoder(RunRecord)
 WORLDS: dict[str, World] = {}
 
@@ -61,7 +63,7 @@ class MemoryStore:
         """Refuse everything from now on; what has a name is still there for the next store of that name."""
         self._state = "closed"
 
-    async def create(self, record: RunRecord, first: Write, owner: Owner | None) -> None:
+    async def create(self, record: RunRecord, first: Write, owner: Owner | None) -> tuple[Answer, ...]:
         """Make a run with its first row; see `Store.create`."""
         world = self._open()
         crashpoint("create.before")
@@ -72,7 +74,7 @@ class MemoryStore:
             raise RunExists(f"run {record.id!r} exists in {self.url}")
         plain = replace(record, head=r.Head(), epoch=0, owner=None, owner_until=None, updated_at=0.0)
         kept = Kept(world.made, RECORD.decode(checks.encoded(plain)), owner.id if owner else None)
-        apply = self._prepare(kept, first.changes)
+        apply, answers = self._prepare(record.id, kept, first.changes)
         crashpoint("create.inside")
         if owner is not None:
             world.leases[owner.id] = (owner, self._clock.now() + LEASE_SECONDS)
@@ -80,8 +82,9 @@ class MemoryStore:
         world.made += 1
         self._append(kept, first, apply)
         crashpoint("create.after")
+        return answers
 
-    async def commit(self, write: Write) -> None:
+    async def commit(self, write: Write) -> tuple[Answer, ...]:
         """Append rows and apply changes, fenced by epoch and head; see `Store.commit`."""
         world = self._open()
         crashpoint("commit.before")
@@ -89,12 +92,26 @@ class MemoryStore:
         kept = world.runs.get(write.run)
         if kept is None or kept.epoch != write.epoch or kept.head.seq != write.after:
             raise _stale(write.run, kept, f"epoch {write.epoch} after event {write.after}")
-        apply = self._prepare(kept, write.changes) if write.changes else ()
+        apply, answers = self._prepare(write.run, kept, write.changes) if write.changes else ([], ())
         crashpoint("commit.inside")
         self._append(kept, write, apply)
         if write.release:
             kept.owner = None
         crashpoint("commit.after")
+        return answers
+
+    async def adjust(self, puts: Sequence[changes.Adjust | changes.LetterPut]) -> tuple[Answer, ...]:
+        """Change tallies and dead letters without a fence; see `Store.adjust`."""
+        world = self._open()
+        crashpoint("adjust.before")
+        tallies.check_unfenced(puts)
+        apply, answers = self._prepare("", None, puts)  # without a run: nothing has fenced it
+        crashpoint("adjust.inside")
+        for change in apply:
+            change()
+        world.writes += 1
+        crashpoint("adjust.after")
+        return answers
 
     def _append(self, kept: Kept, write: Write, apply: Sequence[Callable[[], object]]) -> None:
         kept.rows += write.rows
@@ -104,10 +121,11 @@ class MemoryStore:
             change()
         self._world.writes += 1
 
-    def _prepare(self, kept: Kept, puts: Sequence[changes.Change]) -> list[Callable[[], object]]:
-        """Encode changes, so that applying them cannot fail any more."""
-        run, world = kept.record.id, self._world
+    def _prepare(self, run: str, kept: Kept | None, puts: Sequence[changes.Change]) -> Prepared:
+        """Encode changes and work tallies out, so that applying them cannot fail any more."""
+        world = self._world
         apply: list[Callable[[], object]] = []
+        adjusts: list[changes.Adjust] = []
         for change in puts:
             match change:
                 case changes.QuestionPut(question) if question.run == run:
@@ -115,21 +133,20 @@ class MemoryStore:
                 case changes.EffectPut(e):
                     key = (e.tree, e.address, e.run, e.branch, e.name, e.key)
                     apply.append(partial(world.effects.__setitem__, key, checks.encoded(e)))
-                case changes.CommandTaken(id_):
-                    apply += [partial(names.add, id_) for names in (world.commands, kept.commands)]
-                    apply.append(partial(kept.waiting.pop, id_, None))
-                case changes.ItemsPut(items) if all(item.run == run for item in items):
-                    apply += [partial(kept.items.__setitem__, _place(item), checks.encoded(item)) for item in items]
-                case changes.ItemsDropped():
-                    apply.append(partial(_drop, kept, change))
+                case changes.Adjust():
+                    tallies.check_adjust(change)
+                    adjusts.append(change)
+                case changes.LetterPut(letter):
+                    apply.append(partial(world.letters.__setitem__, letter.id, checks.encoded(letter)))
                 case changes.BlobPut(blob):
                     apply.append(partial(world.keep, blob))
-                case changes.ManifestPut(manifest) if manifest.run == run:
-                    apply.append(partial(kept.manifests.__setitem__, manifest.seq, manifest))
+                case _ if kept is not None:
+                    apply += _of_run(world, kept, change)
                 case _:
-                    what = type(change).__name__
-                    raise StoreError(f"run {run}: a {what} that is unknown or of another run cannot be kept")
-        return apply
+                    raise _unknown(run, change)
+        may = world.may if kept is None else None
+        changed, answers = tallies.settle(adjusts, world.tallies.get, may) if adjusts else ({}, ())
+        return [*apply, *(partial(world.stand, key, stand) for key, stand in changed.items())], answers
 
     async def append_items(self, run: str, epoch: int, items: Sequence[r.Item]) -> None:
         """Keep stream items, fenced by the epoch only."""
@@ -138,7 +155,7 @@ class MemoryStore:
         kept = world.runs.get(run)
         if kept is None or kept.epoch != epoch:
             raise _stale(run, kept, f"epoch {epoch}")
-        apply = self._prepare(kept, (changes.ItemsPut(tuple(items)),))
+        apply = _of_run(world, kept, changes.ItemsPut(tuple(items)))
         crashpoint("items.inside")
         for change in apply:
             change()
@@ -230,14 +247,6 @@ class MemoryStore:
         checks.verify_tail(run, rows, after, kept.head.seq)
         return r.Loaded(self._world.record(kept), manifest, rows)
 
-    async def blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
-        """Fetch blobs, verified."""
-        kept = self._open().blobs
-        for digest in digests:
-            if digest not in kept:
-                raise StoreCorrupt(f"blob {digest} is missing")
-        return {digest: checks.verify_blob(digest, kept[digest]) for digest in digests}
-
     def version(self) -> int:
         """Return the number of writes so far, by whomever."""
         return self._open().writes
@@ -257,6 +266,27 @@ class MemoryStore:
     async def find(self, query: queries.Query[T]) -> list[T]:
         """Answer a query."""
         return self._open().find(query, self._clock.now())
+
+
+def _of_run(world: World, kept: Kept, change: changes.Change) -> list[Callable[[], object]]:
+    """Encode a change of what stands with its run."""
+    run = kept.record.id
+    match change:
+        case changes.CommandTaken(id_):
+            forget: list[Callable[[], object]] = [partial(ids.add, id_) for ids in (world.commands, kept.commands)]
+            return [*forget, partial(kept.waiting.pop, id_, None)]
+        case changes.ItemsPut(items) if all(item.run == run for item in items):
+            return [partial(kept.items.__setitem__, _place(item), checks.encoded(item)) for item in items]
+        case changes.ItemsDropped():
+            return [partial(_drop, kept, change)]
+        case changes.ManifestPut(manifest) if manifest.run == run:
+            return [partial(kept.manifests.__setitem__, manifest.seq, manifest)]
+        case _:
+            raise _unknown(run, change)
+
+
+def _unknown(run: str, change: changes.Change) -> StoreError:
+    return StoreError(f"run {run}: a {type(change).__name__} that is unknown or of another run cannot be kept")
 
 
 def _place(item: r.Item) -> tuple[int, str, str, int, int]:

@@ -8,8 +8,10 @@ from typing import Any
 from windlass.core import records as r
 from windlass.core.errors import StoreCorrupt
 from windlass.core.states import Status
+from windlass.core.tallies import held_key
+from windlass.policies.keys import tally_key
 from windlass.stores import retention
-from windlass.stores.memory_world import EFFECT, LAST, QUESTION, Kept, World
+from windlass.stores.memory_world import EFFECT, LAST, LETTER, QUESTION, Kept, World
 from windlass.stores.retention import Mark, Pruned, Rule
 
 Points = dict[str, Counter[tuple[int, int]]]  # run → the checkpoints that forks of it began at
@@ -81,6 +83,13 @@ def _remove(world: World, kept: Kept, rule: Rule, points: Points, done: Pruned) 
     world.commands -= kept.commands
     for id_ in [id_ for id_, body in world.questions.items() if QUESTION.decode(body).run == run]:
         del world.questions[id_]
+    for id_, letter in [(id_, LETTER.decode(body)) for id_, body in world.letters.items()]:
+        if letter.run == run and letter.status != "open":  # an open one waits for a person, with or without its run
+            del world.letters[id_]
+    budget = tally_key("budget", "run", run)
+    world.tallies.pop(budget, None)
+    for name in [name for name in world.tallies if name.startswith(held_key(budget))]:
+        del world.tallies[name]
     if kept.record.parent is None:  # the effects of a tree go with its first run
         for key in [key for key in world.effects if key[0] == run]:
             del world.effects[key]
@@ -148,6 +157,7 @@ def _sweep(world: World, rule: Rule, done: Pruned) -> None:
 def _bodies(world: World) -> Iterable[bytes]:
     yield from world.questions.values()
     yield from world.effects.values()
+    yield from world.letters.values()
     for kept in world.runs.values():
         yield from (row.body for row in kept.rows)
         yield from kept.items.values()

@@ -9,17 +9,22 @@ from msgspec.structs import replace
 
 from windlass.core import queries
 from windlass.core import records as r
-from windlass.core.errors import StoreError
+from windlass.core.errors import StoreCorrupt, StoreError
+from windlass.core.letters import DeadLetter
 from windlass.core.records import Owner, RunRecord
 from windlass.core.states import CREATED, ENDED, RUNNING, WAITING
+from windlass.policies.tally import kind_of
 from windlass.stores import checks
+from windlass.stores.tallies import Stand
 
 T = TypeVar("T")
+Limited = queries.Runs | queries.Questions | queries.Rows | queries.Items | queries.Letters | queries.Tallies
 LAST = attrgetter("last")
 QUESTION = msgspec.json.Decoder(r.Question)
 EFFECT = msgspec.json.Decoder(r.Effect)
 COMMAND = msgspec.json.Decoder(r.Command)
 ITEM = msgspec.json.Decoder(r.Item)
+LETTER = msgspec.json.Decoder(DeadLetter)
 
 
 class Kept:
@@ -52,6 +57,8 @@ class World:
         self.commands: set[str] = set()  # every id that was ever posted or taken
         self.questions: dict[str, bytes] = {}
         self.effects: dict[tuple[str, str, str, int, str, str], bytes] = {}
+        self.tallies: dict[str, Stand] = {}
+        self.letters: dict[str, bytes] = {}
         self.blobs: dict[str, bytes] = {}
         self.marked: dict[str, float] = {}  # blobs that a prune found nothing to refer to, and since when
         self.made = 0  # runs, so that a number is never given twice
@@ -62,6 +69,18 @@ class World:
         self.blobs.setdefault(blob.digest, blob.content)
         self.marked.pop(blob.digest, None)
 
+    def stand(self, key: str, stand: Stand | None) -> None:
+        """Let a tally stand at something else, or fall away."""
+        if stand is None:
+            self.tallies.pop(key, None)
+        else:
+            self.tallies[key] = stand
+
+    def may(self, run: str, epoch: int) -> bool:
+        """Say whether a run that is known is owned by this epoch."""
+        kept = self.runs.get(run)
+        return kept is None or (kept.epoch == epoch and kept.owner is not None)
+
     def lease(self, kept: Kept) -> tuple[Owner | None, float | None]:
         """Return who owns a run, and until when."""
         return (None, None) if kept.owner is None else self.leases[kept.owner]
@@ -70,9 +89,10 @@ class World:
         """Put a run's record together."""
         owner, until = self.lease(kept)
         record = kept.record
-        own: dict[str, Any] = {name: dict(getattr(record, name)) for name in ("tags", "channels", "sources")}
-        now = {"head": kept.head, "epoch": kept.epoch, "owner": owner, "owner_until": until}
-        return replace(record, **own, **now, updated_at=kept.updated_at)
+        return replace(
+            record, tags=dict(record.tags), channels=dict(record.channels), sources=dict(record.sources),
+            head=kept.head, epoch=kept.epoch, owner=owner, owner_until=until, updated_at=kept.updated_at,
+        )  # fmt: skip
 
     def find(self, query: queries.Query[Any], now: float) -> list[Any]:
         """Answer a query."""
@@ -86,11 +106,30 @@ class World:
             case queries.Effects():
                 effects = [EFFECT.decode(body) for body in self.effects.values()]
                 return [effect for effect in effects if _is_entered(effect, query)]
+            case queries.Letters():
+                letters = [LETTER.decode(body) for body in reversed(self.letters.values())]
+                return _first([letter for letter in self._since(letters, query) if _is_filed(letter, query)], query)
+            case queries.Tallies():
+                keys = sorted(key for key in self.tallies if _is_counted(key, query))
+                return [self.tallies[key].shown(key) for key in _first(keys, query)]
+            case queries.Blobs():
+                return [self._blob(digest) for digest in dict.fromkeys(query.digests)]
             case queries.Rows() | queries.Manifests() | queries.Commands() | queries.Items():
                 kept = self.runs.get(query.run)
                 return [] if kept is None else _of_run(kept, query)
             case _:
                 raise StoreError(f"{type(query).__name__} is no query that this store knows")
+
+    def _blob(self, digest: str) -> r.Blob:
+        if digest not in self.blobs:
+            raise StoreCorrupt(f"blob {digest} is missing")
+        return r.Blob(digest, checks.verify_blob(digest, self.blobs[digest]))
+
+    def _since(self, letters: list[DeadLetter], query: queries.Letters) -> list[DeadLetter]:
+        if query.after is None:
+            return letters
+        places = [place for place, letter in enumerate(letters) if letter.id == query.after]
+        return letters[places[0] + 1 :] if places else []
 
     def _is_wanted(self, kept: Kept, query: queries.Runs, now: float) -> bool:
         record, until = kept.record, self.lease(kept)[1]
@@ -129,6 +168,26 @@ def _is_entered(effect: r.Effect, query: queries.Effects) -> bool:
     )
 
 
+def _is_filed(letter: DeadLetter, query: queries.Letters) -> bool:
+    single = ("run", "node", "pattern", "reason", "tenant")
+    return (
+        all(getattr(query, name) in (None, getattr(letter, name)) for name in single)
+        and (query.ids is None or letter.id in query.ids)
+        and (query.definitions is None or letter.definition in query.definitions)
+        and (not query.statuses or letter.status in query.statuses)
+        and (query.since is None or letter.at >= query.since)
+        and (query.until is None or letter.at < query.until)
+    )
+
+
+def _is_counted(key: str, query: queries.Tallies) -> bool:
+    return (
+        key.startswith(query.prefix)
+        and (query.keys is None or key in query.keys)
+        and query.kind in (None, kind_of(key))
+    )
+
+
 def _of_run(kept: Kept, query: queries.Rows | queries.Manifests | queries.Commands | queries.Items) -> list[Any]:
     match query:
         case queries.Rows():
@@ -155,5 +214,5 @@ def _rows(kept: Kept, query: queries.Rows) -> list[r.Row]:
     return rows
 
 
-def _first(found: list[T], query: queries.Runs | queries.Questions | queries.Rows | queries.Items) -> list[T]:
+def _first(found: list[T], query: Limited) -> list[T]:
     return found[: max(query.limit, 0)]

@@ -22,11 +22,12 @@ from typing import Any, TypeVar, cast
 import apsw
 import msgspec
 
-from windlass.core.changes import Write
+from windlass.core.changes import Adjust, LetterPut, Write
 from windlass.core.clock import Clock, SystemClock, random_id
 from windlass.core.errors import StoreCorrupt, StoreError, StoreUnavailable, StoreVersion
 from windlass.core.queries import Query
 from windlass.core.records import Command, Item, Loaded, Owner, RunRecord
+from windlass.core.tallies import Answer
 from windlass.stores import sqlite_chores, sqlite_jobs, sqlite_read, sqlite_sums
 from windlass.stores.base import Capabilities
 from windlass.stores.sqlite_anchor import Anchor, read, refuse_empty, refuse_missing
@@ -127,7 +128,7 @@ class SQLiteStore:
             and not (version and link.value("SELECT EXISTS (SELECT 1 FROM runs)"))
         ):
             migrate(link, self.url)  # new, or left by a process that died while it made the schema
-        elif version < latest():
+        elif version < latest() and schema_of(link, self.url) < latest():  # or another has made it meanwhile
             raise StoreVersion(
                 f"{self.url} has schema {version}; this version of Windlass needs {latest()}",
                 hint="run `windlass store migrate`",
@@ -135,10 +136,10 @@ class SQLiteStore:
         if self.path != MEMORY:
             take_up(link, self._anchor, known, self._clock, self._writer.distrust)
 
-    async def create(self, record: RunRecord, first: Write, owner: Owner | None) -> None:
+    async def create(self, record: RunRecord, first: Write, owner: Owner | None) -> tuple[Answer, ...]:
         """Make a run with its first row; see `Store.create`."""
         self._check()
-        await self._writer.submit(sqlite_jobs.Create(record, first, owner))
+        return cast("tuple[Answer, ...]", await self._writer.submit(sqlite_jobs.Create(record, first, owner)))
 
     async def post(self, command: Command) -> bool:
         """Keep a command for the run's owner; see `Store.post`."""
@@ -160,10 +161,15 @@ class SQLiteStore:
         self._check()
         await self._writer.submit(sqlite_jobs.Retire(owner))
 
-    async def commit(self, write: Write) -> None:
+    async def commit(self, write: Write) -> tuple[Answer, ...]:
         """Write durably and atomically; see `Store.commit`."""
         self._check()
-        await self._writer.submit(sqlite_jobs.Commit(write))
+        return cast("tuple[Answer, ...]", await self._writer.submit(sqlite_jobs.Commit(write)))
+
+    async def adjust(self, changes: Sequence[Adjust | LetterPut]) -> tuple[Answer, ...]:
+        """Change tallies and dead letters without a fence; see `Store.adjust`."""
+        self._check()
+        return cast("tuple[Answer, ...]", await self._writer.submit(sqlite_jobs.Unfenced(changes)))
 
     async def append_items(self, run: str, epoch: int, items: Sequence[Item]) -> None:
         """Keep stream items; see `Store.append_items`."""
@@ -215,11 +221,6 @@ class SQLiteStore:
         with suppress(StoreError):
             if (await self.maintain("quarantine", run=run, reason=str(error.args[0])))["new"]:
                 LOG.error("%s: run %s is quarantined: %s", self.url, run, error.args[0])
-
-    async def blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
-        """Fetch blobs, verified."""
-        self._check()
-        return await self._patiently(lambda: sqlite_read.blobs(self._reader(), digests))
 
     def version(self) -> int:
         """Return a number that has changed if another connection wrote since."""

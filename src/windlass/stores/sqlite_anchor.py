@@ -47,6 +47,11 @@ def name_of(path: str) -> str:
     return f"{path}.anchor"
 
 
+def repaired_name(path: str) -> str:
+    """Name the file that a repair has made, until it takes the place of the damaged one."""
+    return f"{path}.repaired"
+
+
 def seed_of(store: str) -> int:
     """Begin the checksums of a store's cells: those of another store do not match."""
     return zlib.crc32(store.encode())
@@ -108,8 +113,13 @@ def refuse_missing(path: str, url: str) -> None:
     """Refuse to make a new file where an anchor says that there was one.
 
     Raises:
-        StoreBehind: the file is gone or empty.
+        StoreBehind: the file is gone or empty, or a repair was stopped while it put another in its place.
     """
+    if not Path(path).exists() and Path(repaired_name(path)).exists():
+        raise StoreBehind(
+            f"{url} is gone: a repair was stopped before {repaired_name(path)} took its place",
+            hint="let it go on: `windlass store check --repair`",
+        )
     if not Path(path).exists() or not Path(path).stat().st_size:
         refuse_empty(read(path), path, url)
 
@@ -268,3 +278,13 @@ def adopt(path: str, store: str) -> None:
             os.close(file)
     except OSError as error:
         raise StoreUnavailable(f"cannot write {name_of(path)}: {error.strerror}") from error
+
+
+def doubt(path: str) -> None:
+    """Say that the store was not closed: whoever opens it next writes its log once more before it trusts it."""
+    with suppress(OSError):  # no anchor, or a disk that refuses that, too
+        file = os.open(name_of(path), os.O_WRONLY)
+        try:
+            os.pwrite(file, b"open", STATE_AT)
+        finally:
+            os.close(file)

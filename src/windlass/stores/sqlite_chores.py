@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import apsw
 
 from windlass.core.errors import StoreError, StoreUnavailable
 from windlass.stores import sqlite_sums
-from windlass.stores.sqlite_anchor import adopt, read, refuse_empty
+from windlass.stores.sqlite_anchor import adopt, name_of, read, refuse_empty
 from windlass.stores.sqlite_file import Link, is_damage, latest, migrate, refusal, schema_of
 from windlass.stores.sqlite_place import MEMORY, path_of
 from windlass.stores.sqlite_prune import prune
 from windlass.stores.sqlite_repair import check_and_repair, set_apart
+from windlass.stores.sqlite_salvage import sync
 from windlass.stores.sqlite_start import compare, facts, identity
 
 
@@ -55,15 +57,18 @@ def back_up(connect: Callable[[], Link], url: str, *, to: str) -> dict[str, Any]
     if target.exists():
         raise StoreError(f"{target} exists", hint="a back-up never writes over a file: choose another name")
     try:
-        os.close(os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
+        os.close(os.open(str(part), os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600))
         store = _copy(connect, url, part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
+        sync(str(part))
         size = part.stat().st_size
         adopt(str(target), store)
-        part.rename(target)
-    except (OSError, apsw.Error) as error:
-        part.unlink(missing_ok=True)
+        os.rename(part, target)  # noqa: PTH104 -- a test lets another `os` stand here, which fails
+        sync(str(target.parent))
+    except (OSError, StoreUnavailable, apsw.Error) as error:
+        for left in (part, part.with_name(f"{part.name}-journal")):
+            left.unlink(missing_ok=True)
+        if not target.exists():
+            Path(name_of(str(target))).unlink(missing_ok=True)
         if is_damage(error):
             raise refusal(error, url) from error
         raise StoreUnavailable(f"cannot back up {url} to {target}: {error}", hint="choose another path") from error
@@ -81,12 +86,17 @@ def _copy(connect: Callable[[], Link], url: str, part: Path) -> str:
             compare(source, known, url)
         copy = apsw.Connection(str(part), flags=apsw.SQLITE_OPEN_READWRITE)
         try:
-            with copy.backup("main", source.connection, "main") as backup:
+            backup = copy.backup("main", source.connection, "main")
+            try:
                 while not backup.done:
                     try:
                         backup.step()  # all at once: beside a WAL it hinders no writer, in parts it may begin again
                     except apsw.BusyError:
                         time.sleep(0.005)
+                backup.finish()
+            finally:
+                with suppress(apsw.Error, SystemError):  # what went wrong is being told; apsw would tell it once more
+                    backup.close(True)  # noqa: FBT003 -- by position only
             copy.pragma("journal_mode", "delete")  # a single file, whole without a WAL beside it
         finally:
             copy.close()

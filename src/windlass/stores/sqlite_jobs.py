@@ -5,18 +5,21 @@ share its transaction go on. Any other error takes the whole transaction back.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from msgspec import Raw
 from msgspec.structs import replace
 
 from windlass.core.changes import (
+    Adjust,
     BlobPut,
     Change,
     CommandTaken,
     EffectPut,
     ItemsDropped,
     ItemsPut,
+    LetterPut,
     ManifestPut,
     QuestionPut,
     Write,
@@ -32,15 +35,21 @@ from windlass.core.errors import (
 )
 from windlass.core.owner import is_alive
 from windlass.core.records import ENCODER, Command, Head, Item, Owner, Question, RunRecord
+from windlass.core.tallies import Answer, BreakerOp
 from windlass.stores.base import LEASE_SECONDS
 from windlass.stores.checks import answer, check_write, encoded, owned
 from windlass.stores.queries import queries
 from windlass.stores.sqlite_anchor import TICKS
 from windlass.stores.sqlite_file import Link
-from windlass.stores.sqlite_read import QUESTION, compression, opened, sealed, to_record
+from windlass.stores.sqlite_read import QUESTION, compression, opened, sealed, to_record, to_stand
+from windlass.stores.tallies import Changed, Stand, check_adjust, check_unfenced, settle
 
 SQL = queries("sqlite")
+TALLY, SAVE_TALLY = SQL["tally"], SQL["save_tally"]
 MOVE_HEAD, MOVE_HEAD_AND_RELEASE, ADD_ROW = SQL["move_head"], SQL["move_head_and_release"], SQL["add_row"]
+Statement = tuple[str, tuple[Any, ...]]
+NO_CHANGES: tuple[Sequence[Statement], Sequence[Adjust]] = ((), ())
+NOTHING: tuple[Changed, tuple[Answer, ...]] = ({}, ())
 FORGET_SECONDS = 86_400.0  # an owner that ran out so long ago and holds nothing is forgotten
 
 
@@ -90,17 +99,18 @@ class Commit:
     """Write rows and changes, fenced by epoch and head."""
 
     label = "commit"
-    __slots__ = ("changes", "write")
+    __slots__ = ("adjusts", "changes", "write")
 
     def __init__(self, write: Write) -> None:
         check_write(write)
         self.write = write
-        self.changes = prepare(write) if write.changes else ()
+        self.changes, self.adjusts = prepare(write.run, write.changes) if write.changes else NO_CHANGES
 
-    def apply(self, link: Link, held: Holdings) -> None:
-        """Move the head if the fence holds, then append."""
+    def apply(self, link: Link, held: Holdings) -> tuple[Answer, ...]:
+        """Move the head if the fence holds, then append; tallies are worked out before anything is written."""
         write, head = self.write, self.write.head
         no = held.number(link, write.run)
+        changed, answers = settle(self.adjusts, partial(tally, link)) if self.adjusts else NOTHING
         at = write.rows[-1].at if write.rows else held.clock.now()
         sql = MOVE_HEAD_AND_RELEASE if write.release else MOVE_HEAD
         moved = (head.status, head.branch, head.n, head.seq, head.due_at, head.crashes, at)
@@ -109,14 +119,17 @@ class Commit:
             held.runs.pop(write.run, None)
             raise stale(link, write.run, write.epoch, write.after)
         append(link, no, write, self.changes)
+        if changed:
+            keep(link, changed)
         held.written = no, head.seq
         crashpoint("commit.inside")
+        return answers
 
     def written(self, link: Link, held: Holdings) -> bool:
         """Compare the row that ends at the head."""
         return is_signed(link, held.number(link, self.write.run), self.write)
 
-    def landed(self, held: Holdings, _: None) -> None:
+    def landed(self, held: Holdings, _: object) -> None:
         """Forget a run that was released."""
         if self.write.release:
             held.runs.pop(self.write.run, None)
@@ -134,13 +147,15 @@ class Create:
         self.record, self.first, self.owner = record, first, owner
         self.body = sealed(replace(record, head=Head(), epoch=0, owner=None, owner_until=None, updated_at=0.0))
         self.tags = ENCODER.encode(record.tags).decode() if record.tags else None
-        self.changes = prepare(first)
+        self.changes, self.adjusts = prepare(first.run, first.changes)
+        self.no = 0
 
-    def apply(self, link: Link, held: Holdings) -> int:
-        """Insert the run unless its id is taken, and return its number."""
+    def apply(self, link: Link, held: Holdings) -> tuple[Answer, ...]:
+        """Insert the run unless its id is taken."""
         record, head, owner = self.record, self.first.head, self.owner
         if link.value(SQL["run_number"], (record.id,)) is not None:
             raise RunExists(f"run {record.id!r} exists in {held.url}")
+        changed, answers = settle(self.adjusts, partial(tally, link))
         if owner is not None:
             link.execute(SQL["keep_lease"], held.lease(owner))
         at = self.first.rows[-1].at if self.first.rows else record.created_at
@@ -153,18 +168,20 @@ class Create:
         no = link.connection.last_insert_rowid()
         link.execute(SQL["add_record"], (no, *self.body))
         append(link, no, self.first, self.changes)
+        keep(link, changed)
+        self.no = no
         held.written = no, head.seq
         crashpoint("create.inside")
-        return no
+        return answers
 
     def written(self, link: Link, _: Holdings) -> bool:
         """Compare the first row."""
         return is_signed(link, link.value(SQL["run_number"], (self.record.id,)), self.first)
 
-    def landed(self, held: Holdings, no: int) -> None:
+    def landed(self, held: Holdings, _: object) -> None:
         """Hold the run if it was made owned."""
         if self.owner is not None:
-            held.runs[self.record.id] = no
+            held.runs[self.record.id] = self.no
 
 
 class Post:
@@ -320,7 +337,74 @@ class Append:
         """Nothing is held."""
 
 
-def append(link: Link, no: int, write: Write, changes: Sequence[tuple[str, tuple[Any, ...]]]) -> None:
+class Unfenced:
+    """Change tallies and dead letters, which are not one run's."""
+
+    label = "adjust"
+
+    def __init__(self, puts: Sequence[Adjust | LetterPut]) -> None:
+        check_unfenced(puts)
+        self.puts = tuple(puts)
+        self.changes, self.adjusts = prepare("", puts)
+        self.changed: Changed = {}
+
+    def apply(self, link: Link, held: Holdings) -> tuple[Answer, ...]:
+        """Work the tallies out and keep them; a run that they name counts the write, for the anchor."""
+        self.changed, answers = settle(self.adjusts, partial(tally, link), partial(may, link))
+        keep(link, self.changed)
+        for sql, rest in self.changes:
+            link.execute(sql, (0, *rest))
+        no = held.number(link, run_of(self.puts[0])) if self.puts else None
+        if no is not None:
+            touch(link, held, no)
+        crashpoint("adjust.inside")
+        return answers
+
+    def written(self, link: Link, _: Holdings) -> bool:
+        """Compare every tally and letter. One that was changed again since counts as not written: nobody can say.
+
+        So does one that changed nothing: its answer may come of what others wrote in a transaction that is lost.
+        """
+        letters = [put.letter for put in self.puts if isinstance(put, LetterPut)]
+        if not (self.changed or letters):
+            return False
+        return all(tally(link, key) == stand for key, stand in self.changed.items()) and all(
+            link.value(SQL["letter_digest"], (letter.id,)) == sealed(letter)[0] for letter in letters
+        )
+
+    def landed(self, held: Holdings, _: object) -> None:
+        """Nothing is held."""
+
+
+def tally(link: Link, key: str) -> Stand | None:
+    """Read a tally, verified."""
+    rows = link.execute(TALLY, (key,)).fetchall()
+    return to_stand(key, *rows[0]) if rows else None
+
+
+def may(link: Link, run: str, epoch: int) -> bool:
+    """Say whether a run that is known is owned by this epoch."""
+    found = link.execute(SQL["claim_of_run"], (run,)).fetchall()
+    return not found or (found[0][0] is not None and bool(found[0][1] == epoch))
+
+
+def keep(link: Link, changed: Changed) -> None:
+    """Let tallies stand at what was worked out."""
+    for key, stand in changed.items():
+        if stand is None:
+            link.execute(SQL["drop_tally"], (key,))
+        else:
+            link.execute(SAVE_TALLY, (key, stand.version, stand.at, stand.sign(key), stand.body))
+
+
+def run_of(put: Adjust | LetterPut) -> str:
+    """Name the run that a change is made for."""
+    if isinstance(put, LetterPut):
+        return put.letter.run
+    return put.op.holder.partition("|")[0] if isinstance(put.op, BreakerOp) else put.op.run
+
+
+def append(link: Link, no: int, write: Write, changes: Sequence[Statement]) -> None:
     """Insert a write's rows and changes; its fence has held."""
     for row in write.rows:
         key, digest = no << 32 | row.last, bytes.fromhex(row.digest)
@@ -351,23 +435,28 @@ def stale(link: Link, run: str, epoch: int, after: int | None) -> StaleLease:
     return StaleLease(f"run {run} is at epoch {found[0][1]}, event {found[0][2]}: a write of {mine} is refused")
 
 
-def prepare(write: Write) -> list[tuple[str, tuple[Any, ...]]]:
-    """Encode the changes of a write before its transaction begins: SQL, and its bindings after the run's number.
+def prepare(run: str, puts: Sequence[Change]) -> tuple[list[Statement], list[Adjust]]:
+    """Encode changes before their transaction begins; what becomes of tallies is only known inside it.
 
     Raises:
         StoreError: a change cannot be kept.
     """
-    prepared: list[tuple[str, tuple[Any, ...]]] = []
+    prepared: list[Statement] = []
+    adjusts: list[Adjust] = []
     try:
-        for change in write.changes:
-            prepared += statements(write.run, change)
+        for change in puts:
+            if isinstance(change, Adjust):
+                check_adjust(change)
+                adjusts.append(change)
+            else:
+                prepared += statements(run, change)
     except (TypeError, ValueError) as error:
-        raise StoreError(f"run {write.run}: a change cannot be kept: {error}") from error
-    return prepared
+        raise StoreError(f"run {run}: a change cannot be kept: {error}") from error
+    return prepared, adjusts
 
 
-def statements(run: str, change: Change) -> list[tuple[str, tuple[Any, ...]]]:
-    """Turn a change into statements."""
+def statements(run: str, change: Change) -> list[Statement]:
+    """Turn a change into statements: SQL, and its bindings after the run's number."""
     match change:
         case QuestionPut(question) if question.run == run:
             return [(SQL["save_question"], (question.id, question.status, *sealed(question)))]
@@ -388,6 +477,9 @@ def statements(run: str, change: Change) -> list[tuple[str, tuple[Any, ...]]]:
         case ManifestPut(manifest) if manifest.run == run:
             kept = (manifest.seq, manifest.branch, manifest.n, bytes.fromhex(manifest.digest))
             return [(SQL["add_manifest"], (*kept, ENCODER.encode(manifest.blobs).decode(), manifest.body))]
+        case LetterPut(letter):
+            names = (letter.tenant, letter.definition, letter.node, letter.pattern, letter.reason, letter.status)
+            return [(SQL["save_letter"], (letter.id, letter.run, *names, letter.at, *sealed(letter)))]
         case _:
             raise StoreError(f"run {run}: a {type(change).__name__} that is unknown or of another run cannot be kept")
 

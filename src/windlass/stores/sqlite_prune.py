@@ -19,12 +19,14 @@ from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import StoreCorrupt, StoreUnavailable, StoreVersion
 from windlass.core.owner import is_alive
 from windlass.core.records import ENCODER, Manifest, RunRecord
-from windlass.stores import retention
+from windlass.core.tallies import held_key
+from windlass.policies.keys import tally_key
+from windlass.stores import retention, sqlite_start
 from windlass.stores.queries import queries
 from windlass.stores.retention import Mark, Pruned, Rule, Stretch
 from windlass.stores.sqlite_file import Link, latest, schema_of
 from windlass.stores.sqlite_jobs import pack
-from windlass.stores.sqlite_read import EFFECT, LAST, NAMES, RECORD, opened, to_manifest, to_record, to_row
+from windlass.stores.sqlite_read import BEYOND, EFFECT, LAST, NAMES, RECORD, opened, to_manifest, to_record, to_row
 
 SQL = queries("sqlite")
 MOST_ROWS, MOST_BYTES, MOST_PAGES = 256, 1 << 20, 128  # in one transaction: a few milliseconds
@@ -51,16 +53,13 @@ def prune(
         StoreUnavailable: another process kept the write lock too long, or it was stopped; what was done stays done.
     """
     rule = retention.to_rule(clock.now(), **options)
-    link = connect()
-    try:
+    with sqlite_start.chore(connect, url) as link:
         wait_in_turns(link)
         if schema_of(link, url) != latest():
             raise StoreVersion(f"{url} has another schema than this version of Windlass needs",
                                hint="run `windlass store migrate`")  # fmt: skip
         link.execute("PRAGMA foreign_keys = OFF")  # the rows of a run outlive it until they are deleted in pieces
         return Prune(link, url, rule, stop).run()
-    finally:
-        link.close()
 
 
 class Prune:
@@ -193,6 +192,11 @@ class Prune:
         if not why:
             for name in ("drop_questions", "drop_commands", "drop_record", "drop_run"):
                 self.link.execute(SQL[name], (no,))
+            self.link.execute(SQL["drop_letters"], (run,))
+            budget = tally_key("budget", "run", run)
+            held = held_key(budget)
+            self.link.execute(SQL["drop_tally"], (budget,))
+            self.link.execute(SQL["drop_held"], (held, held + BEYOND))
             if run not in self.parent_of:
                 self.link.execute(SQL["drop_ledger"], (run,))
             self.link.execute(SQL["mark_run"], (no, run))
@@ -333,7 +337,7 @@ class Prune:
         while rows := self.link.execute(SQL["names_of_manifests"], (after,)).fetchall():
             yield {name for _, names in rows for name in NAMES.decode(names)}
             after = rows[-1][0]
-        for table in ("log", "questions", "effects", "commands"):
+        for table in ("log", "questions", "effects", "commands", "dead_letters"):
             after = 0
             while rows := self.link.execute(SQL[f"bodies_of_{table}"], (after,)).fetchall():
                 yield retention.references(body for _, body in rows)

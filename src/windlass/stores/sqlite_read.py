@@ -12,10 +12,24 @@ from msgspec.structs import replace
 
 from windlass.core.clock import Clock
 from windlass.core.errors import RunUnknown, StoreCorrupt, StoreError
+from windlass.core.letters import DeadLetter
 from windlass.core.owner import is_alive
-from windlass.core.queries import Commands, Effects, Items, Manifests, Query, Questions, Rows, Runs
+from windlass.core.queries import (
+    Blobs,
+    Commands,
+    Effects,
+    Items,
+    Letters,
+    Manifests,
+    Query,
+    Questions,
+    Rows,
+    Runs,
+    Tallies,
+)
 from windlass.core.records import (
     ENCODER,
+    Blob,
     Command,
     Effect,
     Head,
@@ -29,9 +43,12 @@ from windlass.core.records import (
     RunRecord,
 )
 from windlass.core.states import CREATED, PAUSED, RUNNING, WAITING, Status
+from windlass.core.tallies import Tally
+from windlass.policies.tally import kind_of
 from windlass.stores.checks import encoded, verify_blob, verify_manifest, verify_rows, verify_sequence, verify_tail
 from windlass.stores.queries import queries
 from windlass.stores.sqlite_file import Link, is_damage
+from windlass.stores.tallies import Stand
 
 SQL = queries("sqlite")
 LOG = logging.getLogger("windlass.store")
@@ -40,9 +57,12 @@ QUESTION = msgspec.json.Decoder(Question)
 EFFECT = msgspec.json.Decoder(Effect)
 COMMAND = msgspec.json.Decoder(Command)
 ITEM = msgspec.json.Decoder(Item)
+LETTER = msgspec.json.Decoder(DeadLetter)
 NAMES = msgspec.json.Decoder(tuple[str, ...])
 KINDS = get_args(RowKind)
 STATUSES = ("open", "answered", "taken", "withdrawn")
+LETTER_STATUSES = ("open", "retried", "resolved", "dropped")
+BEYOND = "\U0010ffff"  # behind every character that a key has
 MOST_RUNS = (1 << 31) - 1  # a run's number is the upper half of a log key
 LAST = (1 << 32) - 1  # the low half of a log key
 
@@ -117,6 +137,11 @@ def compression() -> Any:
     return zstd
 
 
+def to_stand(key: str, body: bytes, version: int, at: float, digest: bytes) -> Stand:
+    """Return a tally as it stands, verified."""
+    return Stand(body, version, at).opened(key, digest)
+
+
 def load(link: Link, run: str, url: str) -> Loaded:
     """Read what resuming needs, in one transaction: a commit of another process cannot come in between."""
     link.execute("BEGIN")
@@ -137,17 +162,6 @@ def load(link: Link, run: str, url: str) -> Loaded:
         verify_manifest(manifest)
     verify_tail(run, rows, after, head.seq)
     return Loaded(record, manifest, rows)
-
-
-def blobs(link: Link, digests: Sequence[str]) -> dict[str, bytes]:
-    """Fetch blobs and compare them with their digests."""
-    found = {}
-    for digest in digests:
-        rows = link.execute(SQL["blob"], (bytes.fromhex(digest),)).fetchall()
-        if not rows:
-            raise StoreCorrupt(f"blob {digest} is missing")
-        found[digest] = verify_blob(digest, unpack(digest, *rows[0]))
-    return found
 
 
 def find(link: Link, query: Query[Any], clock: Clock) -> list[Any]:
@@ -318,6 +332,39 @@ def _items(link: Link, query: Items, _: Clock) -> list[Item]:
     return [ITEM.decode(opened(*row)) for row in rows]
 
 
+def _blobs(link: Link, query: Blobs, _: Clock) -> list[Blob]:
+    found = []
+    for digest in dict.fromkeys(query.digests):
+        rows = link.execute(SQL["blob"], (bytes.fromhex(digest),)).fetchall()
+        if not rows:
+            raise StoreCorrupt(f"blob {digest} is missing")
+        found.append(Blob(digest, verify_blob(digest, unpack(digest, *rows[0]))))
+    return found
+
+
+def _tallies(link: Link, query: Tallies, _: Clock) -> list[Tally]:
+    if query.kind is not None and kind_of(query.kind) != query.kind:
+        return []
+    asked = {"prefix": query.prefix, "beyond": query.prefix + BEYOND, "kind": query.kind, "limit": max(query.limit, 0)}
+    sql = SQL["list_tallies"]
+    if query.keys is not None:
+        asked, sql = {**asked, "keys": _names(query.keys)}, SQL["list_some_tallies"]
+    return [to_stand(key, *rest).shown(key) for *rest, key in link.execute(sql, asked)]
+
+
+def _letters(link: Link, query: Letters, _: Clock) -> list[DeadLetter]:
+    asked: dict[str, Any] = {
+        **{name: getattr(query, name) for name in ("node", "pattern", "reason", "tenant", "since", "until", "after")},
+        "definitions": _names(query.definitions),
+        "statuses": _names(query.statuses or LETTER_STATUSES),
+        "limit": max(query.limit, 0),
+    }
+    sql = SQL["list_letters"]
+    if query.ids is not None or query.run is not None:
+        asked, sql = {**asked, "ids": _names(query.ids), "run": query.run}, SQL["list_some_letters"]
+    return [LETTER.decode(opened(*row)) for row in link.execute(sql, asked)]
+
+
 def _names(names: Sequence[str] | None) -> str | None:
     return None if names is None else ENCODER.encode(names).decode()
 
@@ -330,4 +377,7 @@ ANSWERS: dict[type, Callable[..., list[Any]]] = {
     Commands: _commands,
     Effects: _effects,
     Items: _items,
+    Blobs: _blobs,
+    Tallies: _tallies,
+    Letters: _letters,
 }

@@ -5,32 +5,48 @@
                                             itself is quarantined until a person has looked and repairs once more
     a log is damaged                        it is cut after its last whole row, what comes behind is kept in
                                             `lost_and_found`, and the run is quarantined
+    a table differs from its run's log      questions, effects, where a run stands: made anew from the log
+    a snapshot is damaged                   it is made anew from the log before it
     an index does not fit its table         it is made anew from the table
+    pages of tables are damaged             what can be read goes into a new file, which is repaired and takes the place
+                                            of the damaged one; that one is kept as it was, under another name
+    a shared number or a dead letter        it is kept in `lost_and_found`; the number begins anew
+    is damaged
     a quarantined run is whole              it is released
 
-Damage that takes more than that (pages of a table, large values) is named, and stays: a back-up helps.
+Damage that takes more than that (large values, what never changes about a run) is named, and stays: a back-up helps.
 """
 
 import os
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 
 from windlass.core.clock import Clock
-from windlass.core.errors import StoreBehind, StoreUnavailable
-from windlass.stores import sqlite_start
+from windlass.core.crashpoint import crashpoint
+from windlass.core.errors import StoreBehind, StoreCorrupt, StoreUnavailable
+from windlass.core.records import ENCODER
+from windlass.stores import sqlite_shared, sqlite_start
 from windlass.stores.base import row_digest
 from windlass.stores.queries import queries
-from windlass.stores.sqlite_anchor import adopt, name_of, read
-from windlass.stores.sqlite_check import Found, Tell, check_store, problems_of
+from windlass.stores.retention import snapshot
+from windlass.stores.sqlite_anchor import adopt, name_of, read, repaired_name
+from windlass.stores.sqlite_check import Found, Seen, Tell, check_store, problems_of
+from windlass.stores.sqlite_derived import branch_off, mend, stand_of
 from windlass.stores.sqlite_file import Link, schema_of
+from windlass.stores.sqlite_file import connect as open_link
+from windlass.stores.sqlite_jobs import pack
 from windlass.stores.sqlite_place import MEMORY, path_of
-from windlass.stores.sqlite_read import LAST
+from windlass.stores.sqlite_read import LAST, to_manifest, to_row
+from windlass.stores.sqlite_salvage import exchange, finish, is_begun, salvage, spares_tables
 
 SQL = queries("sqlite")
 TO_END = LAST
+UNDER_WAY = "repair"  # in `meta` while a repair has not told yet what it did
 FORKED = (
     "the store lost writes and was taken as it stood: what this run did after its last event, its effects too, is not "
     "known"
@@ -51,14 +67,76 @@ def check_and_repair(
     if not repair:
         return check_store(connect, url, tell=tell)
     with alone(url):
-        link = connect()
+        path = path_of(url)
+        done = _go_on(path)
+        done += _repair_at(connect, url, path, clock, tell)
+        told = {**check_store(connect, url), "repaired": done}
+        crashpoint("repair.told")
+        with sqlite_start.chore(connect, url) as link:
+            link.execute(SQL["forget"], (UNDER_WAY,))
+        return told
+
+
+def _go_on(path: str) -> list[str]:
+    """End an exchange of files that was stopped."""
+    if path == MEMORY or not is_begun(path):
+        return []
+    try:
+        finish(path)
+    except OSError as error:
+        raise StoreUnavailable(f"cannot put {repaired_name(path)} in its place: {error.strerror}") from error
+    return ["put the file of a repair that was stopped in its place"]
+
+
+def _repair_at(connect: Callable[[], Link], url: str, path: str, clock: Clock, tell: Tell | None) -> list[str]:
+    """Repair the file, or make another of it if pages of its tables are damaged."""
+    now, done = clock.now(), []
+    with sqlite_start.chore(connect, url) as link:
+        link.connection.set_busy_timeout(10_000)
+        sqlite_start.keep_log(link)  # nothing is changed of a file that is not repaired but replaced
+        schema_of(link, url)
+        found = _problems(link, tell)
+        if _is_structure(found) and (path == MEMORY or spares_tables(link, path)):
+            done = list(_indexes(link))
+            found = _problems(link, None)
+        if path == MEMORY or not any(problem.is_torn or problem.part == "structure" for problem in found):
+            before = _begin(link, now)
+            forked = _anchor(link, url, now)
+            before = set() if len(forked) > 1 else before
+            done += forked
+            return done + _repair(link, now, found, before, anchored="" if path == MEMORY else path)
+        is_behind = _is_behind(link, url, path)
+    return done + _replace(url, path, now, is_behind=is_behind)
+
+
+def _replace(url: str, path: str, now: float, *, is_behind: bool) -> list[str]:
+    """Salvage what can be read into a new file, repair that one, and put it in the place of the damaged one."""
+    known, part = read(path), f"{path}.part"
+    try:
+        done = list(salvage(path, url, known, now))
+        link = open_link(part)
         try:
-            link.connection.set_busy_timeout(10_000)
-            schema_of(link, url)
-            done = list(_repair(link, url, clock, tell))
+            _begin(link, now)
+            if is_behind:
+                done += _fork(link, now)
+            done += _repair(link, now, _problems(link, None), set(), anchored="")
         finally:
             link.close()
-        return {**check_store(connect, url), "repaired": done}
+    except BaseException:
+        with suppress(OSError):
+            Path(part).unlink()
+        raise
+    return [*done, f"the damaged file is {exchange(path, now)}"]
+
+
+def _begin(link: Link, now: float) -> set[int]:
+    """Note that a repair is under way, and name the runs that it may release: none if the one before was stopped.
+
+    To repair again says yes to what a repair has told, and one that was stopped has told nothing.
+    """
+    was_stopped = link.value(SQL["noted"], (UNDER_WAY,)) is not None
+    link.execute(SQL["note"], (UNDER_WAY, repr(now)))
+    return set() if was_stopped else {no for no, *_ in link.execute(SQL["quarantined"]).fetchall()}
 
 
 @contextmanager
@@ -90,89 +168,182 @@ def alone(url: str) -> Iterator[None]:
             os.close(file)
 
 
-def _repair(link: Link, url: str, clock: Clock, tell: Tell | None) -> Iterator[str]:
-    before = {no for no, *_ in link.execute(SQL["quarantined"]).fetchall()}
-    now = clock.now()
-    forked = yield from _anchor(link, url, now)
-    found = _problems(link, tell)
-    if found and all(problem.part == "structure" for problem in found):
-        yield from _indexes(link)
+def _repair(link: Link, now: float, found: list[Found], before: set[int], *, anchored: str) -> list[str]:
+    """Do what can be done for each run, and quarantine or release it.
+
+    Args:
+        before: runs that were quarantined before, and may be released if they are whole.
+        anchored: the file, if its anchor has to know that runs stand at less by right.
+    """
+    done: list[str] = []
+    if any(problem.part in sqlite_shared.PARTS for problem in found):
+        done += sqlite_shared.mend(link, now)
         found = _problems(link, None)
     hurt: dict[int, list[Found]] = {}
     for problem in found:
         if problem.no:
             hurt.setdefault(problem.no, []).append(problem)
     for no, problems in hurt.items():
-        if any(problem.part == "log" for problem in problems):
-            yield from _cut(link, no, now)
-            if path_of(url) != MEMORY:
-                adopt(path_of(url), sqlite_start.identity(link, url))  # that run stands at less by right now
+        done += _treat(link, no, problems, now)
+    if anchored and any(problem.part == "log" for problem in found):
+        adopt(anchored, sqlite_start.identity(link, anchored))
+    left = {problem.no: problem for problem in (_problems(link, None) if hurt else found)}
+    for no in sorted(left.keys() & hurt.keys()):
         if link.value(SQL["is_quarantined"], (no,)) is None:
-            link.execute(SQL["quarantine"], (no, now, problems[0].said))
-            yield f"quarantined run {_name(link, no)}: {problems[0].said}"
-    if found and not all(problem.no for problem in found):
-        return  # damage that is nobody's own may be anybody's: nothing is released
+            link.execute(SQL["quarantine"], (no, now, left[no].said))
+            done.append(f"quarantined run {_name(link, no)}: {left[no].said}")
+    if 0 in left:
+        return done  # damage that is nobody's own may be anybody's: nothing is released
     for no in sorted(before - hurt.keys()):
-        if not forked:
-            link.execute(SQL["release_quarantined"], (no,))
-            yield f"released run {_name(link, no)}: it is whole"
+        link.execute(SQL["release_quarantined"], (no,))
+        done.append(f"released run {_name(link, no)}: it is whole")
+    return done
+
+
+def _treat(link: Link, no: int, problems: list[Found], now: float) -> Iterator[str]:
+    """Do for one run what can be done: each treatment is one transaction."""
+    parts = {problem.part for problem in problems}
+    if "log" in parts:
+        yield from _within(link, lambda: _cut(link, no, now, problems[0].said))
+    if "manifests" in parts:
+        yield from _within(link, lambda: _snapshots(link, no, now))
+    if parts & {"log", "derived", "records", "questions", "effects"}:
+        yield from _within(link, lambda: _mend(link, no, now))
+
+
+def _within(link: Link, work: Callable[[], Iterator[str]]) -> list[str]:
+    """Do something in one transaction; what cannot be done leaves nothing behind but a sentence."""
+    link.execute("BEGIN IMMEDIATE")
+    try:
+        done = list(work())
+        crashpoint("repair.inside")
+        link.execute("COMMIT")
+    except (StoreCorrupt, ValueError, msgspec.DecodeError) as error:
+        link.execute("ROLLBACK")
+        return [f"could not be mended: {error}"]
+    except BaseException:
+        if link.connection.in_transaction:
+            link.execute("ROLLBACK")
+        raise
+    return done
+
+
+def _mend(link: Link, no: int, now: float) -> Iterator[str]:
+    stand = stand_of(link, no)
+    if stand is not None:
+        yield from mend(link, stand, now)
+
+
+def _snapshots(link: Link, no: int, now: float) -> Iterator[str]:
+    """Make damaged snapshots anew from the log before them."""
+    stand = stand_of(link, no)
+    if stand is None or stand.record is None:
+        return
+    before = None
+    for kept in link.execute(SQL["manifests_of_run"], (no,)).fetchall():
+        manifest = to_manifest(stand.run, kept)
+        if row_digest(stand.run, manifest.seq, manifest.seq, manifest.body) == manifest.digest:
+            before = manifest
+            continue
+        before = None if before is None or before.branch != manifest.branch else before
+        if before is None and (manifest.branch or stand.record.parent is not None):
+            yield f"run {stand.run}: the snapshot at event {manifest.seq} cannot be made anew"
+            return
+        after = before.seq if before is not None else 0
+        rows = [to_row(stand.run, row) for row in link.execute(SQL["rows"], (no, after, manifest.seq, None, -1))]
+        made, blobs = snapshot(stand.record, before, rows)
+        link.execute(SQL["keep_manifest"], (now, kept[0]))
+        for blob in blobs:
+            link.execute(SQL["add_blob"], (no, bytes.fromhex(blob.digest), len(blob.content), *pack(blob.content)))
+        columns = (made.seq, made.branch, made.n, bytes.fromhex(made.digest))
+        link.execute(SQL["add_manifest"], (no, *columns, ENCODER.encode(made.blobs).decode(), made.body))
+        before = made
+        yield f"run {stand.run}: made the snapshot at event {manifest.seq} anew from its log"
 
 
 def _problems(link: Link, tell: Tell | None) -> list[Found]:
-    counts = {"runs": 0, "rows": 0, "blobs": 0}
-    return [found for found in problems_of(link, counts, tell) if found.part != "quarantine"]
+    return [found for found in problems_of(link, Seen(), tell) if found.part != "quarantine"]
 
 
-def _anchor(link: Link, url: str, now: float) -> Generator[str, None, bool]:
-    """Take the file as the truth where its anchor says otherwise; returns whether that forks the store."""
+def _anchor(link: Link, url: str, now: float) -> list[str]:
+    """Take the file as the truth where its anchor says otherwise; a fork of the store, if it lost writes."""
     path = path_of(url)
     if path == MEMORY:
-        return False
+        return []
     known, store = read(path), sqlite_start.identity(link, url)
     try:
         sqlite_start.compare(link, known, url)
     except StoreBehind as behind:
-        link.execute(SQL["quarantine_unfinished"], (now, FORKED))
-        number = link.connection.changes()
+        done = _fork(link, now)
         adopt(path, store)
-        yield f"took the file as it stands: {behind.args[0]}"
-        yield f"quarantined {number} runs that would go on by themselves: look at them, then repair once more"
-        return True
+        return [f"took the file as it stands: {behind.args[0]}", *done]
     if not known.store:
         adopt(path, store)
-        yield "made the anchor anew"
+        return ["made the anchor anew"]
+    return []
+
+
+def _fork(link: Link, now: float) -> list[str]:
+    link.execute(SQL["quarantine_unfinished"], (now, FORKED))
+    number = link.connection.changes()
+    return [f"quarantined {number} runs that would go on by themselves: look at them, then repair once more"]
+
+
+def _is_behind(link: Link, url: str, path: str) -> bool:
+    """Say whether a damaged file lost writes besides."""
+    try:
+        sqlite_start.compare(link, read(path), url)
+    except StoreBehind:
+        return True
+    except (StoreCorrupt, apsw.Error):
+        return False  # what names the store cannot be read
     return False
 
 
-def _indexes(link: Link) -> Iterator[str]:
+def _is_structure(found: list[Found]) -> bool:
+    """Say whether all tables were read whole, so that only indexes can be at fault."""
+    parts = {problem.part for problem in found}
+    return "structure" in parts and parts <= {"structure", "derived", "quarantine"}
+
+
+def _indexes(link: Link) -> list[str]:
     """Make every index anew from its table: all tables were read whole, only the structure is at fault."""
     try:
         link.execute("PRAGMA checksum_verification = OFF")  # a damaged page of an index is read in order to be dropped
         link.execute("REINDEX")
-        yield "made the indexes anew from their tables"
     except apsw.Error as error:
-        yield f"could not make the indexes anew: {error}"
+        return [f"could not make the indexes anew: {error}"]
     finally:
         link.execute("PRAGMA checksum_verification = ON")
         link.connection.cache_flush()
+    return ["made the indexes anew from their tables"]
 
 
-def _cut(link: Link, no: int, now: float) -> Iterator[str]:
-    """Cut a log after its last whole row; what comes behind is kept apart."""
+def _cut(link: Link, no: int, now: float, why: str) -> Iterator[str]:
+    """Cut a log after its last whole row, inside a transaction; what comes behind is kept apart.
+
+    What was done behind the cut is not forgotten: the run goes on from there on a branch of its own, so that the lines
+    of its effects count as those of a branch that was left.
+    """
     run = _name(link, no)
+    link.execute(SQL["quarantine"], (no, now, why))
     last, place = _last_whole(link, no, run)
     if place is None:
         yield f"run {run}: nothing of its log is whole"
         return
-    link.execute("BEGIN IMMEDIATE")
     key = no << 32
     link.execute(SQL["keep_lost"], (now, key | last, key | TO_END))
     link.execute(SQL["cut_log"], (key | last, key | TO_END))
     number = link.connection.changes()
     link.execute(SQL["cut_manifests"], (key | last, key | TO_END))
     link.execute(SQL["set_head"], (no, *place, last))
-    link.execute("COMMIT")
     yield f"run {run}: cut its log after event {last}; {number} rows behind it are in lost_and_found"
+    yield f"quarantined run {run}: {why}"
+    if not number:  # what was there is lost: the ledger may know more than the log all the same
+        link.execute(SQL["keep_row"], (now, no, "cut", b"", b""))
+    stand = stand_of(link, no)
+    if stand is not None:
+        branch_off(link, stand)
 
 
 def _last_whole(link: Link, no: int, run: str) -> tuple[int, tuple[int, int] | None]:

@@ -6,18 +6,19 @@ the last row of each run that somebody held, and the whole structure of a file t
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import apsw
 import msgspec
 
 from windlass.core.clock import Clock
-from windlass.core.errors import StoreBehind, StoreCorrupt
+from windlass.core.errors import StoreBehind, StoreCorrupt, StoreUnavailable
 from windlass.stores import sqlite_sums
 from windlass.stores.base import row_digest
 from windlass.stores.queries import queries
-from windlass.stores.sqlite_anchor import TICKS, Anchor, Known, read
+from windlass.stores.sqlite_anchor import TICKS, Anchor, Known, doubt, read
 from windlass.stores.sqlite_file import Link, is_damage, schema_of
 from windlass.stores.sqlite_place import MEMORY, path_of
 
@@ -108,6 +109,23 @@ def take_up(link: Link, anchor: Anchor, known: Known, clock: Clock, distrust: Ca
 def keep_log(link: Link) -> None:
     """Leave the write-ahead log as it is when this connection closes: it may be all there is to look at."""
     link.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+
+
+@contextmanager
+def chore(connect: Callable[[], Link], url: str) -> Iterator[Link]:
+    """Connect for a chore; where the disk fails it, nothing that the log holds is taken for durable from then on.
+
+    Closing would sync the log once more, and the kernel says yes to what it has dropped after a sync that failed.
+    """
+    link = connect()
+    try:
+        yield link
+    except (apsw.IOError, apsw.FullError, StoreUnavailable):
+        keep_log(link)
+        doubt(path_of(url))
+        raise
+    finally:
+        link.close()
 
 
 def facts(connect: Callable[[], Link], url: str) -> dict[str, Any]:

@@ -21,8 +21,10 @@ from windlass.testing.conformance_ends import EndChecks
 from windlass.testing.conformance_find import FindChecks
 from windlass.testing.conformance_kept import KeptChecks
 from windlass.testing.conformance_leases import LeaseChecks
+from windlass.testing.conformance_letters import LetterChecks
 from windlass.testing.conformance_order import OrderChecks
 from windlass.testing.conformance_retention import RetentionChecks
+from windlass.testing.conformance_tallies import TallyChecks, TallyFindChecks
 from windlass.testing.conformance_tokens import TokenChecks
 from windlass.testing.conformance_writes import WriteChecks
 
@@ -30,7 +32,7 @@ from windlass.testing.conformance_writes import WriteChecks
 @pytest.mark.asyncio
 class StoreConformance(
     WriteChecks, LeaseChecks, FindChecks, BesideChecks, TokenChecks, OrderChecks, KeptChecks, CrowdChecks, EndChecks,
-    RetentionChecks,
+    RetentionChecks, TallyChecks, TallyFindChecks, LetterChecks,
 ):  # fmt: skip
     """All checks; override `make`."""
 

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from windlass.core.changes import BlobPut, CommandTaken, EffectPut, ItemsDropped, ItemsPut, QuestionPut
 from windlass.core.errors import AlreadyAnswered, QuestionUnknown, RunUnknown, StaleLease, StoreCorrupt, StoreError
-from windlass.core.queries import Commands, Effects, Items, Questions, Runs
+from windlass.core.queries import Blobs, Commands, Effects, Items, Questions, Runs
 from windlass.stores.base import Store
 from windlass.testing.conformance_place import ME, Place, begun
 from windlass.testing.specimens import (
@@ -26,6 +26,7 @@ from windlass.testing.specimens import (
     an_effect,
     an_item,
     as_json,
+    contents,
 )
 
 
@@ -227,29 +228,29 @@ class BesideChecks(Place):
 
     async def test_blobs_come_back_by_digest(self, store: Store) -> None:
         await begun(store)
-        contents = [b"", b"x" * 200_000, bytes(range(256)) * 300, b"\x28\xb5\x2f\xfd" + b"not compressed at all"]
-        blobs = [a_blob(content) for content in contents]
+        values = [b"", b"x" * 200_000, bytes(range(256)) * 300, b"\x28\xb5\x2f\xfd" + b"not compressed at all"]
+        blobs = [a_blob(value) for value in values]
         await store.commit(a_write(after=1, changes=tuple(map(BlobPut, blobs))))
-        assert await store.blobs([blob.digest for blob in blobs]) == {blob.digest: blob.content for blob in blobs}
-        assert await store.blobs([]) == {}
+        assert await contents(store, *blobs) == {blob.digest: blob.content for blob in blobs}
+        assert await contents(store) == {}
 
     async def test_a_blob_is_kept_once(self, store: Store) -> None:
         await begun(store)
         blob = a_blob(b"x" * 1000)
         await store.commit(a_write(after=1, changes=(BlobPut(blob), BlobPut(blob))))
         await store.commit(a_write(after=2, changes=(BlobPut(blob),)))
-        assert await store.blobs([blob.digest, blob.digest]) == {blob.digest: blob.content}
+        assert await contents(store, blob, blob) == {blob.digest: blob.content}
 
     async def test_a_missing_blob_is_corruption(self, store: Store) -> None:
         with pytest.raises(StoreCorrupt, match="a" * 64):
-            await store.blobs(["a" * 64])
+            await contents(store, "a" * 64)
 
     async def test_a_blob_that_is_not_its_digest_is_corruption(self, store: Store) -> None:
         await begun(store)
         false = replace(a_blob(b"one"), content=b"two")
         await store.commit(a_write(after=1, changes=(BlobPut(false),)))
         with pytest.raises(StoreCorrupt, match=false.digest):
-            await store.blobs([false.digest])
+            await contents(store, false)
 
     async def test_the_version_stands_while_nothing_is_written(self, store: Store) -> None:
         await begun(store)
@@ -294,5 +295,5 @@ class BesideChecks(Place):
             store.create(a_record("new"), a_write("new"), ME), store.commit(a_write(after=1)), store.load("run-1"),
             store.post(a_command("run-1", "c")), store.claim("run-1", ME), store.release("run-1", 1),
             store.renew(ME), store.retire(ME), store.append_items("run-1", 1, []), store.find(Runs()),
-            store.blobs([]), store.maintain("migrate"),
+            store.find(Blobs(digests=())), store.adjust([]), store.maintain("migrate"),
         ]  # fmt: skip

@@ -15,17 +15,20 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from windlass.core.changes import BlobPut, CommandTaken, EffectPut, ManifestPut, QuestionPut
+from windlass.core.changes import Adjust, BlobPut, CommandTaken, EffectPut, LetterPut, ManifestPut, QuestionPut
 from windlass.core.errors import AlreadyAnswered, RunExists, RunOwned, StaleLease, StoreError
 from windlass.core.owner import this_process
-from windlass.core.queries import Commands, Effects, Items, Manifests, Query, Questions, Rows, Runs
+from windlass.core.queries import Commands, Effects, Items, Letters, Manifests, Query, Questions, Rows, Runs, Tallies
 from windlass.core.states import CREATED
 from windlass.stores.base import LEASE_SECONDS, Capabilities, Store
 from windlass.testing.conformance_place import ME, TWO, Place, begun, need, rows_of
+from windlass.testing.conformance_tallies import SWITCH, want
 from windlass.testing.specimens import (
     HandClock,
     a_blob,
+    a_breaker_op,
     a_command,
+    a_letter,
     a_manifest,
     a_question,
     a_record,
@@ -33,12 +36,13 @@ from windlass.testing.specimens import (
     an_effect,
     an_item,
     as_json,
+    contents,
 )
 
 BLOB = a_blob(b"kept" * 1_000)
 QUERIES: tuple[Query[Any], ...] = (
     Runs(), Rows(run="run-1"), Questions(statuses=None), Commands(run="run-1"), Effects(tree="run-1"),
-    Items(run="run-1"), Manifests(run="run-1", until=9),
+    Items(run="run-1"), Manifests(run="run-1", until=9), Tallies(), Letters(statuses=None),
 )  # fmt: skip
 CALLS: dict[str, Callable[[Store], Coroutine[Any, Any, object]]] = {
     "create": lambda store: store.create(a_record("new"), a_write("new"), ME),
@@ -51,7 +55,7 @@ CALLS: dict[str, Callable[[Store], Coroutine[Any, Any, object]]] = {
     "retire": lambda store: store.retire(ME),
     "append_items": lambda store: store.append_items("run-1", 1, [an_item("run-1", 9)]),
     "find": lambda store: store.find(Runs()),
-    "blobs": lambda store: store.blobs([BLOB.digest]),
+    "adjust": lambda store: store.adjust([want(1)]),
     "maintain": lambda store: store.maintain("migrate"),
 }
 
@@ -60,7 +64,8 @@ async def furnished(store: Store) -> bytes:
     """Make a run with one of everything, and tell all of it."""
     changes = (
         QuestionPut(a_question("run-1", "q")), QuestionPut(a_question("run-1", "r")), BlobPut(BLOB),
-        EffectPut(an_effect("run-1", "k")), ManifestPut(a_manifest("run-1", 2)), CommandTaken("taken"),
+        EffectPut(an_effect("run-1", "k")), ManifestPut(a_manifest("run-1", 2)), CommandTaken("taken"), want(4),
+        Adjust(SWITCH, a_breaker_op("failed")), LetterPut(a_letter("run-1", "l")),
     )  # fmt: skip
     await begun(store, tags={"a": "b"})
     await store.commit(a_write(after=1, changes=changes))
@@ -74,7 +79,7 @@ async def furnished(store: Store) -> bytes:
 async def told(store: Store) -> bytes:
     """Tell everything that is kept."""
     found = [as_json(await store.find(query)) for query in QUERIES]
-    return b"\n".join([*found, as_json(await store.load("run-1")), (await store.blobs([BLOB.digest]))[BLOB.digest]])
+    return b"\n".join([*found, as_json(await store.load("run-1")), (await contents(store, BLOB))[BLOB.digest]])
 
 
 class EndChecks(Place):
@@ -158,8 +163,8 @@ class EndChecks(Place):
         ends = await asyncio.gather(*calls, return_exceptions=True)
         async with self.other(store, clock, tmp_path, "durable") as again:
             for run, end in zip(runs, ends, strict=True):
-                assert end is None or isinstance(end, StoreError)
-                assert end is not None or await rows_of(again, run) == [(1, 1), (2, 2)]
+                assert end == () or isinstance(end, StoreError)
+                assert end != () or await rows_of(again, run) == [(1, 1), (2, 2)]
 
     async def test_a_check_of_what_is_whole_finds_nothing(self, store: Store) -> None:
         need(store, "durable")

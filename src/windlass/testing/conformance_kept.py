@@ -28,6 +28,7 @@ from windlass.testing.specimens import (
     an_effect,
     an_item,
     as_json,
+    contents,
 )
 
 TEXTS = [  # JSON as the codec and others write it: every one has another spelling that a parser would take for equal
@@ -52,7 +53,7 @@ def falsified(row: Row, **fields: Any) -> Row:
     return replace(row, **fields)
 
 
-async def refused_or_kept_false(commit: Coroutine[Any, Any, None]) -> bool:
+async def refused_or_kept_false(commit: Coroutine[Any, Any, object]) -> bool:
     """Say whether the store took something whose digest does not match: it may look at the door already."""
     try:
         await commit
@@ -112,7 +113,7 @@ class KeptChecks(Place):
         await begun(store)
         blobs = [a_blob(bytes(range(256)) * 2**14), a_blob(b"\0" * 2**23)]
         await store.commit(a_write(after=1, changes=tuple(map(BlobPut, blobs))))
-        assert await store.blobs([blob.digest for blob in blobs]) == {blob.digest: blob.content for blob in blobs}
+        assert await contents(store, *blobs) == {blob.digest: blob.content for blob in blobs}
 
     async def test_records_may_be_large(self, store: Store) -> None:
         tags = {f"tag-{i}": "v" * 50 for i in range(1_000)}
@@ -228,7 +229,7 @@ class KeptChecks(Place):
     async def test_a_blob_of_no_digest_is_missing(self, store: Store) -> None:
         for digest in ("", "zz", "A" * 64, "é" * 64, "a" * 63):
             with pytest.raises(StoreError):
-                await store.blobs([digest])
+                await contents(store, digest)
 
     @pytest.mark.parametrize("digest", ["", "zz", "A" * 64, "a" * 63, "a" * 65])
     async def test_a_digest_that_is_none_is_refused(self, store: Store, digest: str) -> None:

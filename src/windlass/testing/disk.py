@@ -22,7 +22,7 @@ from unittest.mock import patch
 
 import apsw
 
-from windlass.stores import sqlite_anchor, sqlite_file, sqlite_place
+from windlass.stores import sqlite_anchor, sqlite_chores, sqlite_file, sqlite_place, sqlite_salvage
 
 BELOW = "win32" if os.name == "nt" else "unix"  # never a layer that another part of the program has made the default
 What = Literal["open", "read", "write", "truncate", "sync", "delete", "store"]
@@ -33,7 +33,7 @@ class Call(NamedTuple):
     """What SQLite asks of the disk.
 
     Args:
-        what: `store` is a write into memory that is mapped from a file: it cannot fail.
+        what: `store` is a write into memory that is mapped from a file: it cannot fail. A rename is a `delete`, too.
         name: the file's, without its folder; empty for a temporary file.
         place: where a write or read begins; the new size of a truncate; 1 if a delete is to be durable by itself.
         content: what is written.
@@ -186,6 +186,16 @@ class _System:
         """Make durable."""
         self._meet(self.call(file, "sync"), lambda: os.fsync(file))
 
+    def unlink(self, path: Any) -> None:
+        """Take a name away."""
+        self._meet(Call("delete", Path(path).name), lambda: os.unlink(path))  # noqa: PTH108 -- it stands for it
+
+    def rename(self, path: Any, to: Any) -> None:
+        """Give a file another name."""
+        self._meet(Call("delete", Path(path).name), lambda: os.rename(path, to))  # noqa: PTH104
+
+    replace = rename
+
     def mapped(self, file: int, size: int) -> mmap.mmap:
         """Map a file; what is stored in it passes the disk."""
         system = self
@@ -220,5 +230,7 @@ def beside_sqlite(disk: Disk) -> Iterator[None]:
         patch.object(sqlite_anchor, "mmap", _Maps(system)),
         patch.object(sqlite_file, "os", system),
         patch.object(sqlite_place, "os", system),
+        patch.object(sqlite_chores, "os", system),
+        patch.object(sqlite_salvage, "os", system),
     ):
         yield

@@ -28,12 +28,15 @@ from msgspec import Struct, field
 from windlass.core import records as r
 from windlass.core.blueprint import Definition
 from windlass.core.errors import DefinitionError, DefinitionUnknown, InputError
-from windlass.testing.sim_play import Outcome, Simulation, plain
-from windlass.testing.sim_scenes import SCENES, Scene
+from windlass.policies.chain import NO_PLATFORM
+from windlass.policies.platform import Platform
+from windlass.testing.sim_play import Outcome, Scene, Simulation, plain
+from windlass.testing.sim_scenes import SCENES
 from windlass.testing.sim_shrink import shrink
 from windlass.testing.sim_tape import HARMLESS, TURNS, Tape, trimmed
 
 KEPT = "name a file that a search has kept"
+COLLECTED = 4  # schedules after which the garbage collector comes: they leave some 300 objects each
 MOST_VIOLATIONS = 3  # that one search keeps; it ends with the last of them
 
 
@@ -87,24 +90,31 @@ class Report(Struct):
 
 
 @contextmanager
-def seldom_collected() -> Iterator[None]:
-    """Let the garbage collector come less often: a schedule leaves much behind, and lasts a few milliseconds."""
-    before = gc.get_threshold()
+def collected_between() -> Iterator[None]:
+    """Let no garbage collector come by itself: `search` calls it between schedules.
+
+    What a schedule leaves behind is in the processor's cache then, and nothing that still lives has to be looked at.
+    """
+    was_enabled = gc.isenabled()
     gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
+    gc.disable()
     try:
         yield
     finally:
-        gc.set_threshold(*before)
+        gc.collect()  # of what is not frozen; else it comes for everything as soon as it may
         gc.unfreeze()
+        if was_enabled:
+            gc.enable()
 
 
 def search(scene: Scene, seeds: range) -> Report:
     """Go through a scene's schedules of these seeds; ends early when enough is broken."""
     report = Report()
     begun = time.process_time()
-    with seldom_collected():
+    with collected_between():
         for seed in seeds:
+            if seed % COLLECTED == 0:
+                gc.collect(1)
             report.add(scene.name, scene.play(Tape(dice=Random(f"{scene.name}{seed}"))))  # noqa: S311 -- no secret
             if len(report.violations) >= MOST_VIOLATIONS:
                 break
@@ -114,7 +124,7 @@ def search(scene: Scene, seeds: range) -> Report:
 
 def explore(
     definition: Definition, input: Any = None, *, schedules: int = 1_000, seed: int = 0,
-    answers: Callable[[r.Question], Any] | None = None, same_output: bool = True,
+    answers: Callable[[r.Question], Any] | None = None, same_output: bool = True, platform: Platform = NO_PLATFORM,
 ) -> Report:  # fmt: skip
     """Simulate a definition of your own on two workers, and look for what breaks it; violations come shrunk.
 
@@ -123,11 +133,12 @@ def explore(
     Args:
         answers: what people say to the questions that it asks, by question; by default they stay open.
         same_output: whether every schedule has to end as the one without a fault does.
+        platform: what its Runtimes have declared for every run.
 
     Raises:
         DefinitionError: it does not end the same way twice without a fault: then nothing can be said of it.
     """
-    scene = _scene_of(definition, input, answers, same_output=same_output)
+    scene = _scene_of(definition, input, answers, same_output=same_output, platform=platform)
     ends = [plain(scene.play(Tape()).runs) for _ in range(2)]
     if same_output and ends[0] != ends[1]:
         said = f"{scene.name} ended {ends[0]}, and then {ends[1]}: neither schedule had a fault"
@@ -138,14 +149,15 @@ def explore(
 
 
 def _scene_of(
-    definition: Definition, input: Any, answers: Callable[[r.Question], Any] | None, *, same_output: bool
-) -> Scene:
+    definition: Definition, input: Any, answers: Callable[[r.Question], Any] | None, *, same_output: bool,
+    platform: Platform,
+) -> Scene:  # fmt: skip
     async def script(simulation: Simulation) -> None:
         await simulation.start(definition, input)
         await simulation.finish(answers=answers)
 
     name = definition.compile().name
-    return Scene(name, [definition], script) if same_output else Scene(name, [definition], script, _anything)
+    return Scene(name, [definition], script, None if same_output else _anything, platform=platform)
 
 
 def _anything(_simulation: Simulation, _outcome: Outcome) -> list[str]:

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
+from functools import cache, partial
 from itertools import count
 from typing import Any, TypeVar
 
@@ -27,6 +29,8 @@ from windlass.engine.activation import Activation
 from windlass.engine.context import Context, SyncContext
 from windlass.engine.functions import run_function
 from windlass.engine.runtime import Runtime
+from windlass.policies.chain import NO_PLATFORM
+from windlass.policies.platform import Platform
 from windlass.stores.memory import MemoryStore
 from windlass.stores.memory_world import World
 from windlass.testing.sim_process import LONG_STALL, PROCESS, RESTARTS, Gone, Process, ProcessLoop, bury
@@ -108,9 +112,10 @@ class Observed:
 
     def __init__(
         self, fn: Callable[..., Any], process: Process, what: str,
-        work: Callable[[tuple[Any, ...], dict[str, Any]], Awaitable[Any]],
+        work: Callable[[tuple[Any, ...], dict[str, Any]], Awaitable[Any]], begun: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self.fn = fn
+        self._begun = begun
         self._process = process
         self._what = what
         self._work = work
@@ -118,6 +123,7 @@ class Observed:
 
     async def __call__(self, *given: Any, **named: Any) -> Any:
         """Call it."""
+        self._begun()
         return await self._process.touch(self._what, lambda: self._work(given, named), ConnectionError)
 
     def __eq__(self, other: object) -> bool:
@@ -148,11 +154,15 @@ class SimContext(Context):
 
     async def call(self, name: str, fn: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call `fn` and keep what it returns; see `Context.call`."""
-        pool, process = self._activation.services.pool, PROCESS.get()
+        activation, process, watch = self._activation, PROCESS.get(), here().watch
         if process is None:
             return await super().call(name, fn, *arguments, **options)
-        work = lambda given, named: run_function(pool, fn, given, named)  # noqa: E731
-        return await super().call(name, Observed(fn, process, "call", work), *arguments, **options)
+
+        def work(given: tuple[Any, ...], named: dict[str, Any]) -> Awaitable[Any]:
+            return run_function(activation.services.pool, fn, given, named)
+
+        begun = partial(watch.called, activation, options.get("cost"))
+        return await super().call(name, Observed(fn, process, "call", work, begun), *arguments, **options)
 
 
 def make_context(activation: Activation) -> SyncContext:
@@ -175,12 +185,14 @@ class Simulation:
         definitions: what every process knows.
         script: what clients do; the schedule ends when it has ended.
         names: of the processes.
+        platform: what all of them have declared for every run.
     """
 
     def __init__(
         self, tape: Tape, definitions: list[Definition], script: Callable[["Simulation"], Awaitable[None]],
-        names: tuple[str, ...] = ("one", "two"),
+        names: tuple[str, ...] = ("one", "two"), platform: Platform = NO_PLATFORM,
     ) -> None:  # fmt: skip
+        self.platform = platform
         self.tape = tape
         self.definitions = definitions
         self.script = script
@@ -239,7 +251,9 @@ class Simulation:
         process = Process(name, self.loop, self.tape, self.watch.reach, self._died, self.numbers)
         store = SimStore(process, self.world, self.watch, self.fleet)
         await store.open()
-        runtime = Runtime(store, list(self.definitions), timers=bool(len(name) % 2), seams=process.seams)
+        runtime = Runtime(
+            store, list(self.definitions), timers=bool(len(name) % 2), platform=self.platform, seams=process.seams
+        )
         self.processes[name] = process
         _ = process.spawn(self._live(process, runtime))
 
@@ -404,6 +418,52 @@ class Simulation:
                 if event.seq != (seen[-1] if seen else 0) + 1:
                     self.watch.blame(f"{run}: event {event.seq} was told after {seen[-1:]}")
                 seen.append(event.seq)
+
+
+Script = Callable[[Simulation], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Something to simulate.
+
+    Args:
+        script: what clients do.
+        check: says what is wrong with how it has ended; by default its output must be that of an unfaulted schedule.
+    """
+
+    name: str
+    definitions: list[Definition]
+    script: Script
+    check: Callable[[Simulation, Outcome], list[str]] | None = None
+    names: tuple[str, ...] = ("one", "two")
+    platform: Platform = NO_PLATFORM
+
+    def play(self, tape: Tape) -> Outcome:
+        """Go through one schedule."""
+        simulation = Simulation(tape, self.definitions, self.script, self.names, self.platform)
+        outcome = simulation.run()
+        if not outcome.trouble:
+            outcome.trouble += self._wrong(simulation, outcome)
+        return outcome
+
+    def _wrong(self, simulation: Simulation, outcome: Outcome) -> list[str]:
+        if self.check is not None:
+            return self.check(simulation, outcome)
+        ends = whole(self)
+        return [
+            f"{run} ended {outcome.runs.get(run)}, and {end} without a fault"
+            for run, end in ends.items() if plain(outcome.runs.get(run)) != plain(end)
+        ]  # fmt: skip
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+
+@cache
+def whole(scene: Scene) -> dict[str, tuple[str, Any]]:
+    """Return how the runs of a scene end without a fault."""
+    return Simulation(Tape(), scene.definitions, scene.script, scene.names, scene.platform).run().runs
 
 
 def plain(value: Any) -> Any:

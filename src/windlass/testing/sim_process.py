@@ -7,7 +7,6 @@ turns when it wakes, as after SIGSTOP: all that it had decided before is still o
 """
 
 import asyncio
-from asyncio import events
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
@@ -23,7 +22,7 @@ from windlass.engine.notifier import Notifier
 from windlass.engine.runtime import Runtime
 from windlass.testing.clock import ManualClock
 from windlass.testing.sim_tape import Fault, Tape, Turn
-from windlass.testing.simloop import SimulatedLoop
+from windlass.testing.simloop import Callback, SimulatedLoop
 from windlass.worker.worker import Worker
 
 T = TypeVar("T")
@@ -42,20 +41,14 @@ class ProcessLoop(SimulatedLoop):
         super().__init__(choose, most_turns=most_turns)
         self.tasks: list[asyncio.Task[Any]] = []  # of no process
 
-    def _turn(self) -> None:
-        ready: list[Any] = self._ready
-        number = len(ready)
-        handle = ready.pop(self.choose(number)) if number > 1 else ready.pop()
-        self.turns += 1
-        if self.turns >= self.most_turns:
-            super()._turn()
-        if handle._cancelled:
-            return
-        process: Process | None = handle._context.get(PROCESS)
+    def may_go(self, callback: Callback) -> bool:
+        """Give no turn to what is dead, and put off what stands still."""
+        process = callback.context.get(PROCESS)
         if process is None or process.state == "live":
-            handle._run()
-        elif process.state == "stalled":
-            process.held.append(handle)
+            return True
+        if process.state == "stalled":
+            process.held.append(callback)
+        return False
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> "asyncio.Task[Any]":
         """Start a task; it belongs to the process that starts it."""
@@ -71,9 +64,9 @@ class ProcessLoop(SimulatedLoop):
         self._polls.clear()
         self.clock._sleepers.clear()
 
-    def wake(self, handles: list[events.Handle]) -> None:
+    def wake(self, callbacks: list[Callback]) -> None:
         """Give the turns that were kept."""
-        self._ready += handles
+        self._ready += callbacks
 
 
 class ProcessClock:
@@ -138,7 +131,7 @@ class Process:
         self.died = died
         self.clock = ProcessClock(loop)
         self.state = "live"
-        self.held: list[events.Handle] = []
+        self.held: list[Callback] = []
         self.tasks: list[asyncio.Task[Any]] = []
         self.asked: list[asyncio.Future[Any]] = []
         self.beat: Callable[[], None] = lambda: None  # its heartbeat's last beat; the store sets it
@@ -183,8 +176,9 @@ class Process:
         self, what: str, work: Callable[[], Awaitable[T]], refusal: Callable[[str], BaseException] = StoreUnavailable
     ) -> T:
         """Do something to the world outside the process, as the tape says: late, twice in doubt, or not at all."""
-        self._in_turn = self._in_turn + 1 if self._turn == self.loop.turns else 0
-        self._turn = self.loop.turns
+        turn = self.loop.turns
+        self._in_turn = self._in_turn + 1 if self._turn == turn else 0
+        self._turn = turn
         if self.state == "dead" or self._in_turn > MOST_IN_TURN:
             await self.forever()
         digit = self.tape.fault()

@@ -8,12 +8,10 @@ waits inside each other, a stream edge, a reducer that raises.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import cache
 from typing import Annotated, Any, TypedDict, TypeVar
 
 from windlass.core import records as r
-from windlass.core.blueprint import END, Definition
+from windlass.core.blueprint import END
 from windlass.core.states import CANCELLED, COMPLETED, FAILED
 from windlass.core.words import Happened, Output, Stream, Yields
 from windlass.engine.context import Context
@@ -23,55 +21,12 @@ from windlass.graph.pipeline import Edge, Pipeline
 from windlass.graph.reducers import add, append, merge, reducer
 from windlass.graph.task import task
 from windlass.policies.retry import Retry
-from windlass.testing.sim_play import Outcome, Simulation, here, plain
+from windlass.testing.sim_bounds import BOUNDS
+from windlass.testing.sim_play import Outcome, Scene, Simulation, here
 from windlass.testing.sim_process import PROCESS
-from windlass.testing.sim_tape import Tape
 
 T = TypeVar("T")
 ROUNDS, FAILURES = 2, 2  # of the loop, of the flaky task
-Script = Callable[[Simulation], Awaitable[None]]
-
-
-@dataclass(frozen=True)
-class Scene:
-    """Something to simulate.
-
-    Args:
-        script: what clients do.
-        check: says what is wrong with how it has ended; by default its output must be that of an unfaulted schedule.
-    """
-
-    name: str
-    definitions: list[Definition]
-    script: Script
-    check: Callable[[Simulation, Outcome], list[str]] | None = None
-    names: tuple[str, ...] = ("one", "two")
-
-    def play(self, tape: Tape) -> Outcome:
-        """Go through one schedule."""
-        simulation = Simulation(tape, self.definitions, self.script, self.names)
-        outcome = simulation.run()
-        if not outcome.trouble:
-            outcome.trouble += self._wrong(simulation, outcome)
-        return outcome
-
-    def _wrong(self, simulation: Simulation, outcome: Outcome) -> list[str]:
-        if self.check is not None:
-            return self.check(simulation, outcome)
-        ends = whole(self)
-        return [
-            f"{run} ended {outcome.runs.get(run)}, and {end} without a fault"
-            for run, end in ends.items() if plain(outcome.runs.get(run)) != plain(end)
-        ]  # fmt: skip
-
-    def __hash__(self) -> int:
-        return hash(self.name)
-
-
-@cache
-def whole(scene: Scene) -> dict[str, tuple[str, Any]]:
-    """Return how the runs of a scene end without a fault."""
-    return Simulation(Tape(), scene.definitions, scene.script, scene.names).run().runs
 
 
 async def happen(amount: int, key: str) -> int:
@@ -483,5 +438,6 @@ SCENES: dict[str, Scene] = {
         Scene("nested", [nesting], play_nested),
         Scene("stream", [stream], play_stream),
         Scene("brief", [brief], play_brief),
+        *BOUNDS,
     )
 }

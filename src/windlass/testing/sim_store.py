@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 
 from windlass.core import queries
 from windlass.core import records as r
-from windlass.core.changes import Write
+from windlass.core.changes import Adjust, Change, LetterPut, Write
 from windlass.core.errors import StaleLease, StoreUnavailable
+from windlass.core.tallies import Answer
 from windlass.stores.base import LEASE_SECONDS
 from windlass.stores.memory import MemoryStore
 from windlass.stores.memory_world import World
@@ -61,7 +62,10 @@ class SimStore:
 
     def _order(self, run: str) -> asyncio.Lock:
         """First in, first out for each run, as the contract says."""
-        return self._locks.setdefault(run, asyncio.Lock())
+        lock = self._locks.get(run)
+        if lock is None:
+            lock = self._locks[run] = asyncio.Lock()
+        return lock
 
     async def _beat(self) -> None:
         for store in self.fleet:
@@ -72,14 +76,16 @@ class SimStore:
         """Begin."""
         await self.inner.open()
 
-    async def create(self, record: r.RunRecord, first: Write, owner: r.Owner | None) -> None:
+    async def create(self, record: r.RunRecord, first: Write, owner: r.Owner | None) -> tuple[Answer, ...]:
         """Make a run."""
 
-        async def work() -> None:
-            await self.inner.create(record, first, owner)
+        async def work() -> tuple[Answer, ...]:
+            answers = await self.inner.create(record, first, owner)
             self.watch.created(self.process, record, first, owned=owner is not None)
+            self._tell(first.changes, answers, rides=True)
+            return answers
 
-        await self.process.touch("create", work)
+        return await self.process.touch("create", work)
 
     async def post(self, command: r.Command) -> bool:
         """Keep a command."""
@@ -120,19 +126,36 @@ class SimStore:
         """Return what a run left."""
         return await self.process.touch("load", lambda: self.inner.load(run))
 
-    async def commit(self, write: Write) -> None:
+    async def commit(self, write: Write) -> tuple[Answer, ...]:
         """Advance a run."""
 
-        async def work() -> None:
+        async def work() -> tuple[Answer, ...]:
             try:
-                await self.inner.commit(write)
+                answers = await self.inner.commit(write)
             except StaleLease:
                 self.watch.refused(self.process, write.run, write.epoch)
                 raise
             self.watch.committed(self.process, write)
+            self._tell(write.changes, answers, rides=True)
+            return answers
 
         async with self._order(write.run):
-            await self.process.touch("commit", work)
+            return await self.process.touch("commit", work)
+
+    async def adjust(self, changes: Sequence[Adjust | LetterPut]) -> tuple[Answer, ...]:
+        """Change what is not one run's."""
+
+        async def work() -> tuple[Answer, ...]:
+            answers = await self.inner.adjust(changes)
+            self._tell(changes, answers, rides=False)
+            return answers
+
+        return await self.process.touch("adjust", work)
+
+    def _tell(self, changes: Sequence[Change], answers: tuple[Answer, ...], *, rides: bool) -> None:
+        if answers:
+            adjusts = [change for change in changes if isinstance(change, Adjust)]
+            self.watch.adjusted(list(zip(adjusts, answers, strict=True)), rides)
 
     async def append_items(self, run: str, epoch: int, items: Sequence[r.Item]) -> None:
         """Keep stream items."""
@@ -157,10 +180,6 @@ class SimStore:
             return await self.inner.find(query)
 
         return await self.process.touch("find", work)
-
-    async def blobs(self, digests: Sequence[str]) -> dict[str, bytes]:
-        """Fetch blobs."""
-        return await self.process.touch("blobs", lambda: self.inner.blobs(digests))
 
     def version(self) -> int:
         """Count the writes."""

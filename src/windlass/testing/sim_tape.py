@@ -96,9 +96,10 @@ class Tape:
 
     def __init__(self, digits: Iterable[int] = (), dice: Random | None = None) -> None:
         self._given = list(digits)
-        self._dice = dice
-        self._mood = mood(dice) if dice is not None else Mood()
-        self.budget = self._mood.budget if dice is not None else (self._given or [0])[0]
+        self._roll = dice.random if dice is not None else None
+        drawn = mood(dice) if dice is not None else Mood()
+        self._faults, self._rate, self._turns, self._disorder = drawn.faults, drawn.rate, drawn.turns, drawn.disorder
+        self.budget = drawn.budget if dice is not None else (self._given or [0])[0]
         self.taken = [self.budget]
         self.arities = [1]
         self.kinds = ["budget"]
@@ -116,18 +117,18 @@ class Tape:
         """Choose one of so many callbacks that are ready; none but the first ten can be chosen."""
         if self.budget <= 0:
             return 0
-        dice = self._dice
-        if dice is None:
+        roll = self._roll
+        if roll is None:
             return self._next(min(number, DIGITS), "order")
-        digit = int(dice.random() * min(number, DIGITS)) if dice.random() < self._mood.disorder else 0
+        digit = int(roll() * min(number, DIGITS)) if roll() < self._disorder else 0
         self.taken.append(digit)
         return digit
 
     def pick(self, number: int) -> int:
         """Choose one of a few ways to go on, all as likely."""
-        if self._dice is None:
+        if self._roll is None:
             return self._next(number, "pick")
-        digit = int(self._dice.random() * number)
+        digit = int(self._roll() * number)
         self.taken.append(digit)
         return digit
 
@@ -135,7 +136,7 @@ class Tape:
         """Choose what happens to the next thing that a process does; see `Fault`."""
         if self.budget <= 0:
             return 0
-        digit = self._draw(self._mood.rate, self._mood.faults, "fault")
+        digit = self._draw(self._rate, self._faults, "fault")
         if digit > Fault.DELAY:
             self.budget -= 1
         return digit
@@ -144,17 +145,17 @@ class Tape:
         """Choose what befalls a process between two looks; see `Turn`."""
         if self.budget <= 0:
             return 0
-        digit = self._draw(TURN_RATE, self._mood.turns, "turn")
+        digit = self._draw(TURN_RATE, self._turns, "turn")
         if digit not in TURNS:
             return 0
         self.budget -= digit > 0
         return digit
 
     def _draw(self, rate: float, digits: Sequence[int], kind: str) -> int:
-        dice = self._dice
-        if dice is None:
+        roll = self._roll
+        if roll is None:
             return self._next(DIGITS, kind)
-        digit = digits[int(dice.random() * len(digits))] if digits and dice.random() < rate else 0
+        digit = digits[int(roll() * len(digits))] if digits and roll() < rate else 0
         self.taken.append(digit)
         return digit
 

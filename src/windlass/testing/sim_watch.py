@@ -13,14 +13,17 @@ from msgspec import Struct, field, json
 
 from windlass.core import changes, ops
 from windlass.core import records as r
-from windlass.core.changes import Write
+from windlass.core.changes import Adjust, Write
 from windlass.core.records import BODY
 from windlass.core.states import CANCELLED, COMPLETED, PAUSED, Status
+from windlass.core.tallies import Answer
 from windlass.engine.activation import Activation
+from windlass.policies.budget import Cost
 from windlass.testing.sim_process import Process
 
 LATE = 2.0  # seconds after its time that a timer counts as late
 FINAL = frozenset({COMPLETED, CANCELLED})
+Adjusted = list[tuple[Adjust, Answer]]
 Identity = tuple[str, int, str, str]  # run, branch, address, name|key
 
 
@@ -59,6 +62,7 @@ class Story(Struct):
     rows: list[tuple[int, int, str]] = field(default_factory=list)
     finished: Counter[tuple[int, str]] = field(default_factory=Counter)
     calls: Counter[tuple[int, str, str]] = field(default_factory=Counter)  # recorded
+    dues: dict[tuple[int, str], float] = field(default_factory=dict)  # of retries, the last of each activation
     retrying: bool = False
     taken_over: bool = False
 
@@ -70,6 +74,8 @@ class Watch:
         trouble: what was broken, a sentence each.
         reached: what was come by, and how often.
         heard: called after each write with the run's id.
+        adjusted: called with changes of tallies and what the store said to them, and whether they rode on a write.
+        called: called as the function of a call is.
     """
 
     def __init__(self, now: Callable[[], float]) -> None:
@@ -77,6 +83,8 @@ class Watch:
         self.trouble: list[str] = []
         self.reached: Counter[str] = Counter()
         self.heard: list[Callable[[str], None]] = []
+        self.adjusted: Callable[[Adjusted, bool], None] = lambda *_: None
+        self.called: Callable[[Activation, Cost | None], None] = lambda *_: None
         self.stories: dict[str, Story] = {}
         self.effects: dict[Identity, Effected] = {}
         self.answers: dict[str, Any] = {}  # question → the value that the log has
@@ -220,6 +228,7 @@ class Watch:
                     self.blame(f"{op.address}: call {op.name} was recorded twice")
             case ops.AttemptFailed() if op.due_at is not None:
                 story.retrying = True
+                story.dues[row.branch, op.address] = op.due_at
             case _:
                 pass
 

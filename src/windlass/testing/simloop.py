@@ -19,6 +19,8 @@ from itertools import count
 from random import Random
 from typing import Any, TypeVar, TypeVarTuple
 
+from msgspec import Struct
+
 from windlass.core.clock import Seams
 from windlass.engine.lease import Heartbeat
 from windlass.engine.notifier import Notifier
@@ -35,18 +37,26 @@ class Stuck(Exception):
     """The simulation cannot come to an end, or does not."""
 
 
-class Ready(events.Handle):
-    """A handle, made without a question to the loop: most of what a loop does is to make these."""
+class Callback(Struct, eq=False):
+    """What a loop is to call: a handle that costs little, as a simulation does hardly anything but make these."""
 
-    __slots__ = ()
+    function: Callable[..., object]
+    arguments: tuple[Any, ...]
+    context: Context
+    due: float = 0.0  # of one that waits for its time
+    is_cancelled: bool = False
 
-    def __init__(self, callback: Callable[..., object], arguments: Any, loop: Any, context: Context | None) -> None:
-        self._context = copy_context() if context is None else context
-        self._loop = loop
-        self._callback = callback
-        self._args = arguments
-        self._cancelled = False
-        self._repr = self._source_traceback = None
+    def cancel(self) -> None:
+        """Leave it where it is: it is passed over when its turn comes."""
+        self.is_cancelled = True
+
+    def cancelled(self) -> bool:
+        """Say whether it was cancelled."""
+        return self.is_cancelled
+
+    def when(self) -> float:
+        """Return its time."""
+        return self.due
 
 
 class SimulatedLoop(Parent):  # type: ignore[misc]  # see Parent
@@ -67,8 +77,8 @@ class SimulatedLoop(Parent):  # type: ignore[misc]  # see Parent
         self.most_turns = most_turns
         self.turns = 0
         self.failures: list[dict[str, Any]] = []  # what nobody handled
-        self._ready: list[events.Handle] = []
-        self._timers: list[tuple[float, int, events.TimerHandle]] = []
+        self._ready: list[Callback] = []  # always the same list: `_go` holds on to it
+        self._timers: list[tuple[float, int, Callback]] = []
         self._order = count()
         self._polls: list[asyncio.Future[None]] = []
         self._polled = 0
@@ -98,23 +108,32 @@ class SimulatedLoop(Parent):  # type: ignore[misc]  # see Parent
             self._is_closed = True
 
     def _go(self, task: "asyncio.Task[Any]") -> None:
-        while not task.done():
-            if not self._ready:
+        ready, choose, done = self._ready, self.choose, task.done
+        while not done():
+            if not ready:
                 self._jump()
-            self._turn()
+            if self.turns >= self.most_turns:
+                raise Stuck(f"no end after {self.turns:,} turns, at {self.time():,.3f} s")
+            self.turns += 1
+            number = len(ready)
+            callback = ready.pop(choose(number)) if number > 1 else ready.pop()
+            if not callback.is_cancelled and self.may_go(callback):
+                try:
+                    callback.context.run(callback.function, *callback.arguments)
+                except (SystemExit, KeyboardInterrupt):
+                    raise
+                except BaseException as error:  # noqa: BLE001 -- as asyncio does
+                    said = f"Exception in callback {callback.function!r}"
+                    self.call_exception_handler({"message": said, "exception": error})
 
-    def _turn(self) -> None:
-        if self.turns >= self.most_turns:
-            raise Stuck(f"no end after {self.turns:,} turns, at {self.time():,.3f} s")
-        self.turns += 1
-        number = len(self._ready)
-        handle = self._ready.pop(self.choose(number) if number > 1 else 0)
-        if not handle.cancelled():
-            handle._run()
+    def may_go(self, callback: Callback) -> bool:
+        """Say whether a callback gets its turn now."""
+        del callback
+        return True
 
     def _jump(self) -> None:
         """Go to the next timer or sleeper; then, or if there is none, whoever polls looks."""
-        while self._timers and self._timers[0][2].cancelled():
+        while self._timers and self._timers[0][2].is_cancelled:
             heappop(self._timers)
         due = self.clock.next_due()
         if self._timers and (due is None or self._timers[0][0] < due):
@@ -140,30 +159,27 @@ class SimulatedLoop(Parent):  # type: ignore[misc]  # see Parent
         """Return the seconds that have passed."""
         return self.clock.monotonic()
 
-    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> events.Handle:
+    def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> Callback:
         """Make a callback ready."""
-        handle = Ready(callback, args, self, context)
-        self._ready.append(handle)
-        return handle
+        made = Callback(callback, args, copy_context() if context is None else context)
+        self._ready.append(made)
+        return made
 
     call_soon_threadsafe = call_soon  # there is one thread
 
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
-    ) -> events.TimerHandle:
+    ) -> Callback:
         """Make a callback ready at a time."""
-        handle = events.TimerHandle(when, callback, args, self, context)
-        heappush(self._timers, (when, next(self._order), handle))
-        return handle
+        made = Callback(callback, args, copy_context() if context is None else context, when)
+        heappush(self._timers, (when, next(self._order), made))
+        return made
 
     def call_later(
         self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
-    ) -> events.TimerHandle:
+    ) -> Callback:
         """Make a callback ready after a time."""
         return self.call_at(self.time() + delay, callback, *args, context=context)
-
-    def _timer_handle_cancelled(self, handle: events.TimerHandle) -> None:
-        """Leave it where it is: it is passed over when its time comes."""
 
     def create_future(self) -> "asyncio.Future[Any]":
         """Make a future of this loop."""

@@ -7,6 +7,9 @@ from typing import Any
 from msgspec import Raw
 
 from windlass.core.changes import Change, Write
+from windlass.core.letters import DeadLetter
+from windlass.core.ops import Failure
+from windlass.core.queries import Blobs
 from windlass.core.records import (
     ENCODER,
     Blob,
@@ -22,7 +25,8 @@ from windlass.core.records import (
     RunRecord,
 )
 from windlass.core.states import RUNNING, Status
-from windlass.stores.base import row_digest
+from windlass.core.tallies import BreakerOp, BudgetOp, LimitOp, Verb
+from windlass.stores.base import Store, row_digest
 
 NOON = 1_750_000_000.0
 
@@ -109,9 +113,41 @@ def an_item(run: str, arrival: int, **fields: Any) -> Item:
     return Item(**{"run": run, **placed, **fields})
 
 
+def a_letter(run: str, id_: str, **fields: Any) -> DeadLetter:
+    """Describe what ran out of attempts."""
+    given = {
+        "tenant": "default", "definition": "review", "fingerprint": "f" * 64, "address": "push#1", "node": "push",
+        "reason": "attempts", "attempts": 3, "failure": Failure("ValueError", "no"), "pattern": "0" * 16,
+        "input": Raw(b'{"n":1}'), "branch": 0, "n": 1, "trail": ("attempt 3 of 3",), "at": NOON,
+    }  # fmt: skip
+    return DeadLetter(**{"id": id_, "run": run, **given, **fields})
+
+
+def a_budget_op(run: str = "run-1", **fields: Any) -> BudgetOp:
+    """Make an operation on a budget."""
+    return BudgetOp(**{"run": run, "epoch": 1, "at": NOON, **fields})
+
+
+def a_breaker_op(verb: Verb, **fields: Any) -> BreakerOp:
+    """Make an operation on a breaker that opens at five failures a minute, for half a minute."""
+    given = {"holder": "run-1|1|push#1", "at": NOON, "failures": 5, "window": 60.0, "cooldown": 30.0, "patience": 60.0}
+    return BreakerOp(**{"verb": verb, **given, **fields})
+
+
+def a_limit_op(run: str = "run-1", **fields: Any) -> LimitOp:
+    """Make an operation on a limit."""
+    return LimitOp(**{"run": run, "epoch": 1, "at": NOON, "until": NOON + 15, **fields})
+
+
 def a_blob(content: bytes) -> Blob:
     """Make a blob."""
     return Blob(sha256(content).hexdigest(), content)
+
+
+async def contents(store: Store, *blobs: str | Blob) -> dict[str, bytes]:
+    """Ask a store for blobs, by digest or as they were given to it."""
+    digests = tuple(blob if isinstance(blob, str) else blob.digest for blob in blobs)
+    return {blob.digest: blob.content for blob in await store.find(Blobs(digests=digests))}
 
 
 def as_json(record: object) -> bytes:

@@ -16,18 +16,32 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from msgspec import Raw
+from msgspec.structs import replace
 
-from windlass.core.changes import BlobPut, Change, CommandTaken, ItemsDropped, ItemsPut, ManifestPut, QuestionPut
+from windlass.core.changes import (
+    Adjust,
+    BlobPut,
+    Change,
+    CommandTaken,
+    ItemsDropped,
+    ItemsPut,
+    LetterPut,
+    ManifestPut,
+    QuestionPut,
+)
 from windlass.core.errors import WindlassError
-from windlass.core.queries import Commands, Items, Questions, Rows, Runs
+from windlass.core.queries import Blobs, Commands, Items, Letters, Questions, Rows, Runs, Tallies
 from windlass.core.records import Item, Row, RunRecord
 from windlass.core.states import CREATED, ENDED, RUNNING, WAITING, Status
+from windlass.core.tallies import BudgetAnswer, held_key
 from windlass.stores.base import LEASE_SECONDS, Store
 from windlass.testing.specimens import (
     NOON,
     HandClock,
     a_blob,
+    a_budget_op,
     a_command,
+    a_letter,
     a_manifest,
     a_question,
     a_record,
@@ -50,7 +64,10 @@ CHANGE = st.one_of(
     st.tuples(st.just("dropped"), st.none() | SMALL),
     st.tuples(st.just("blob"), SMALL),
     st.tuples(st.just("snapshot"), SMALL),
+    st.tuples(st.just("letter"), SMALL, st.sampled_from(["open", "retried", "dropped"])),
+    st.tuples(st.just("adjust"), SMALL),
 )
+POT, MOST = "budget|tenant|acme", 7
 
 
 class Modelled:
@@ -76,6 +93,34 @@ class Model:
         self.questions: dict[str, tuple[str, str]] = {}  # id → run, status
         self.posted: set[str] = set()
         self.blobs: dict[str, bytes] = {}
+        self.letters: dict[str, tuple[str, str]] = {}  # id → run, status
+        self.spent = 0  # of the one budget
+        self.held: dict[str, tuple[int, int]] = {}  # run → epoch, amount
+
+    @property
+    def left(self) -> int:
+        """What nobody has spent or holds."""
+        return MOST - self.spent - sum(amount for _, amount in self.held.values())
+
+    def settle(self, run: str, epoch: int, want: int, *, need: int = 0, used: int = 0, spent: int = 0) -> BudgetAnswer:
+        """Settle, then reserve: as much as there is, and at least `need` or nothing."""
+        holds = self.held.pop(run, (epoch, 0))
+        if epoch < holds[0]:
+            self.held[run] = holds
+            return BudgetAnswer({}, is_granted=False, left={"steps": self.left})
+        mine = 0
+        if epoch == holds[0]:
+            mine = max(0, holds[1] - used)
+        else:
+            self.spent += holds[1]  # of an owner that is gone
+        self.spent += spent
+        room = self.left - mine
+        granted = max(0, min(want, room))
+        is_granted = granted >= need
+        mine += granted if is_granted else 0
+        if mine:
+            self.held[run] = (epoch, mine)
+        return BudgetAnswer({"steps": granted} if is_granted else {}, is_granted, {"steps": self.left})
 
     def is_free(self, run: Modelled, now: float) -> bool:
         """Say whether anybody may claim a run."""
@@ -111,11 +156,17 @@ class Model:
                 self.blobs[blob.digest] = blob.content
             case ("snapshot", branch):
                 run.snapshots[seq] = branch
+            case ("letter", n, status):
+                self.letters[f"{name} {n}"] = (name, status)
 
 
-def real(name: str, change: tuple[Any, ...], seq: int) -> Change:
+def real(name: str, change: tuple[Any, ...], seq: int, epoch: int) -> Change:
     """Make the change that the store is given."""
     match change:
+        case ("letter", n, status):
+            return LetterPut(a_letter(name, f"{name} {n}", status=status))
+        case ("adjust", n):
+            return Adjust(POT, a_budget_op(name, epoch=epoch, want={"steps": n}, limit={"steps": MOST}))
         case ("question", n, status):
             return QuestionPut(a_question(name, f"{name} {n}", status=status))
         case ("taken", n):
@@ -174,7 +225,7 @@ class StoreMachine(RuleBasedStateMachine):
         if name in self.model.runs:
             assert told == "RunExists"
             return
-        assert told is None
+        assert told == ()
         self.model.runs[name] = Modelled(len(self.model.runs), owner)
         self.model.write(self.model.runs[name], list(first.rows), status, None, 0)
         if owner:
@@ -197,17 +248,46 @@ class StoreMachine(RuleBasedStateMachine):
             rows.append(a_row(name, last + 1, size, branch=branch))
             last += size
         due_at = None if due is None else NOON + due * 10
-        kept = tuple(real(name, change, last) for change in changes)
+        kept = tuple(real(name, change, last, epoch) for change in changes)
         write = a_write(name, epoch, after, rows=rows, status=status, due_at=due_at, changes=kept, release=release)
         told = self.call(self.store.commit(write))
         if run is None or off != (0, 0):
             assert told == "StaleLease"
             return
-        assert told is None
+        adjusts = [change[1] for change in changes if change[0] == "adjust"]
+        assert told == tuple(self.model.settle(name, epoch, want) for want in adjusts)
         self.model.write(run, rows, status, due_at, branch)
         for change in changes:
             self.model.change(name, change, last)
         run.owner = None if release else run.owner
+
+    @rule(name=RUN, epoch=st.integers(0, 3), want=SMALL, need=SMALL, used=SMALL, spent=st.sampled_from([0, 0, 1]))
+    def adjust(self, *, name: str, epoch: int, want: int, need: int, used: int, spent: int) -> None:
+        """Settle and reserve without a write."""
+        amounts = {"want": want, "need": need, "used": used, "spent": spent, "limit": MOST}
+        op = a_budget_op(name, epoch=epoch, **{part: {"steps": amount} for part, amount in amounts.items()})
+        told = self.call(self.store.adjust([Adjust(POT, op)]))
+        run = self.model.runs.get(name)
+        if run is None or (run.owner is not None and run.epoch == epoch):
+            assert told == (self.model.settle(name, epoch, want, need=need, used=used, spent=spent),)
+        else:
+            (answer,) = told
+            settled = self.model.settle(name, epoch, 0, used=used, spent=spent)
+            assert answer == replace(settled, granted={}, is_granted=False)
+
+    @rule(statuses=st.none() | st.just(("open",)) | st.just(("retried", "dropped")))
+    def letters(self, statuses: tuple[str, ...] | None) -> None:
+        """List dead letters."""
+        told = self.call(self.store.find(Letters(statuses=statuses)))
+        due = [id_ for id_, (_, status) in self.model.letters.items() if statuses is None or status in statuses]
+        assert [letter.id for letter in told] == due[::-1]
+
+    @rule()
+    def tallies(self) -> None:
+        """List shared numbers: the one budget, and what each run holds of it."""
+        told = self.call(self.store.find(Tallies()))
+        held = [held_key(POT, run) for run in sorted(self.model.held)]
+        assert [tally.key for tally in told] == ([POT] if self.model.spent or held else []) + held
 
     @rule(name=RUN, who=WHO)
     def claim(self, name: str, who: str) -> None:
@@ -285,8 +365,8 @@ class StoreMachine(RuleBasedStateMachine):
         """Fetch a blob."""
         blob = a_blob(b"%d" % n)
         known = self.model.blobs.get(blob.digest)
-        told = self.call(self.store.blobs([blob.digest]))
-        assert told == ("StoreCorrupt" if known is None else {blob.digest: known})
+        told = self.call(self.store.find(Blobs(digests=(blob.digest,))))
+        assert told == ("StoreCorrupt" if known is None else [blob])
 
     @rule(seconds=st.sampled_from([1.0, LEASE_SECONDS - 1, LEASE_SECONDS]))
     def wait(self, seconds: float) -> None:

@@ -22,6 +22,9 @@ LOOK_SECONDS = 0.25  # the longest time between two looks; the jitter only short
 REST_SECONDS = 0.025  # the shortest
 PAGE = 500  # claimable runs that are looked at, the oldest of them first
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # before a run that could not be driven is tried again
+LETTERS_SECONDS = 1.0  # between two looks at dead letters that nobody has handed on
+RECENT_SECONDS = 60.0  # what they are looked at for: other processes' clocks may differ, and so may their patience
+ALL_SECONDS = 600.0  # and so often at all of them, as at the start
 
 
 class Tried(Struct):
@@ -47,12 +50,15 @@ class Worker:
         told: Callable[..., None] = lambda *_, **__: None, seams: Seams | None = None,
     ) -> None:  # fmt: skip
         self.runtime = runtime
-        self.names = tuple(definition.compile().name for definition in definitions)
+        blueprints = [definition.compile() for definition in definitions]
+        companions = [one.compile() for blueprint in blueprints for one in blueprint.companions]
+        self.names = tuple(dict.fromkeys(blueprint.name for blueprint in (*blueprints, *companions)))
         self.concurrency = concurrency
         self.told = told
         self.seams = seams or Seams()
         self.stopping = False
         self._tried: dict[str, Tried] = {}
+        self._letters_at = self._all_letters_at = 0.0  # when dead letters are looked at next
         self._news = asyncio.Event()
 
     async def run(self) -> None:
@@ -94,7 +100,20 @@ class Worker:
             if record.id not in driving and self._may_try(record, now) and await self._pick_up(record):
                 picked.append(record.id)
         self._forget({record.id for record in found}, now)
-        return picked
+        return picked + await self._hand_on(now, room - len(picked))
+
+    async def _hand_on(self, now: float, room: int) -> list[str]:
+        """Start what is bound to dead letters, where whoever wrote one died before it could; returns the runs."""
+        if now < self._letters_at or room <= 0 or self.stopping:
+            return []
+        self._letters_at = now + LETTERS_SECONDS
+        since = now - RECENT_SECONDS if now < self._all_letters_at else None
+        started = await self.runtime.hand_on(since, room)
+        if since is None and len(started) < room:
+            self._all_letters_at = now + ALL_SECONDS
+        for run in started:
+            self.told("run.picked_up", run=run, after=0, status="created", tries=1)
+        return started
 
     def _may_try(self, record: RunRecord, now: float) -> bool:
         """Count picks of a run that does not move: what stops it would stop it again, at once and for ever."""

@@ -61,3 +61,41 @@ SELECT items.run_no, items.digest, items.body,
     items.arrival, items.lane, items.address, items.attempt, items.ordinal, runs.id
 FROM items LEFT JOIN runs ON runs.no = items.run_no
 WHERE NOT EXISTS (SELECT 1 FROM meta WHERE name = 'prune.run:' || items.run_no);
+
+-- name: runs_after
+-- Walk the runs with what never changes about them, a page at a time.
+SELECT runs.no, runs.id, runs.status, runs.branch, runs.n, runs.seq, runs.due_at, runs.crashes, runs.tenant,
+    runs.definition, runs.tags, runs.created_at, records.digest, records.body
+FROM runs NOT INDEXED LEFT JOIN records ON records.no = runs.no
+WHERE runs.no > ?1
+ORDER BY runs.no
+LIMIT ?2;
+
+-- name: questions_beside
+-- Read the questions of a run with their places.
+SELECT no, digest, body, id, status FROM questions WHERE run_no = ? ORDER BY no;
+
+-- name: effects_beside
+-- Read a run's lines of the effect ledger with their places.
+SELECT no, digest, body, tree, address, run, branch, name, key FROM effects WHERE run = ? ORDER BY no;
+
+-- name: branch_of_manifest
+-- Say on which branch the snapshot at an event stands.
+SELECT branch FROM manifests WHERE id = ?;
+
+-- name: branch_begins
+-- Say whether a branch has a snapshot to begin with.
+SELECT 1 FROM manifests WHERE id > (?1 << 32) AND id < ((?1 + 1) << 32) AND branch = ?2 LIMIT 1;
+
+-- name: was_cut
+-- Say whether a repair has kept anything of a run's log or ledger apart.
+SELECT 1 FROM lost_and_found WHERE id >= (?1 << 32) AND id < ((?1 + 1) << 32) AND kind NOT IN ('question', 'snapshot')
+LIMIT 1;
+
+-- name: records_without_runs
+-- Find what never changes about runs whose line is gone.
+SELECT no, digest, body FROM records WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.no = records.no) ORDER BY no;
+
+-- name: manifests_of_run
+-- Read all snapshots of a run.
+SELECT id, branch, n, digest, blobs, body FROM manifests WHERE id > (?1 << 32) AND id < ((?1 + 1) << 32) ORDER BY id;

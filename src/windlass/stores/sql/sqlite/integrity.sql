@@ -65,3 +65,55 @@ SELECT seq FROM sqlite_sequence WHERE name = 'runs';
 -- name: names_of_run
 -- Read what names a run without its record.
 SELECT id, definition, tenant FROM runs WHERE no = ?;
+
+-- name: keep_row
+-- Keep a row of a table beside the log that a repair replaces or takes away.
+INSERT INTO lost_and_found (found_at, id, span, branch, n, kind, at, digest, body)
+VALUES (?1, ?2 << 32, 0, 0, 0, ?3, ?1, ?4, ?5);
+
+-- name: keep_manifest
+-- Keep a snapshot that a repair takes away.
+INSERT INTO lost_and_found (found_at, id, span, branch, n, kind, at, digest, body)
+SELECT ?1, id, 0, branch, n, 'snapshot', ?1, digest, body FROM manifests WHERE id = ?2;
+
+-- name: put_question
+-- Write a question as a log tells it, in its place if it has one.
+INSERT INTO questions (no, run_no, id, status, digest, body) VALUES (?1, ?2, ?3, ?4, ?5, ?6);
+
+-- name: take_question
+-- Take a question away by its place.
+DELETE FROM questions WHERE no = ?;
+
+-- name: take_effect
+-- Take a line of the effect ledger away by its place.
+DELETE FROM effects WHERE no = ?;
+
+-- name: stand
+-- Let a run stand where its log says.
+UPDATE runs SET status = ?2, branch = ?3, n = ?4, seq = ?5, due_at = ?6, crashes = ?7, tenant = ?8, definition = ?9,
+    tags = ?10, created_at = ?11, owner = NULL, epoch = epoch + 1, tick = tick + 1
+WHERE no = ?1;
+
+-- name: make_run
+-- Make the line of a run anew; nobody can hold it, so its epoch only has to be one.
+INSERT INTO runs (no, id, tenant, definition, tags, status, epoch, owner, branch, n, seq, due_at, crashes, created_at,
+    updated_at)
+VALUES (?1, ?8, ?9, ?10, ?11, ?2, 1, NULL, ?3, ?4, ?5, ?6, ?7, ?12, ?13);
+
+-- name: branch_off
+-- Let a run go on from where it stands on another branch.
+UPDATE runs SET branch = ?2 WHERE no = ?1;
+
+-- name: logs_without_runs
+-- Find logs whose run is gone, but not those that a prune is still deleting.
+SELECT DISTINCT id >> 32 FROM log
+WHERE NOT EXISTS (SELECT 1 FROM runs WHERE runs.no = log.id >> 32)
+AND NOT EXISTS (SELECT 1 FROM meta WHERE name = 'prune.run:' || (log.id >> 32));
+
+-- name: drop_items_of
+-- Delete the items of a run that is gone.
+DELETE FROM items WHERE run_no = ?;
+
+-- name: forget
+-- Take a fact about the store away.
+DELETE FROM meta WHERE name = ?;

@@ -1,0 +1,188 @@
+"""The boundary of a task: what it does through `ctx` passes here, outside the task's own code.
+
+    permit → reserve → call → settle
+
+Whether it may is decided on the final arguments, at the moment of the call; what it is expected to cost is set aside
+in every budget before it, and what it came to is settled in the write that records it.
+"""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from functools import lru_cache
+from hashlib import sha256
+from typing import Any, TypeVar
+
+import msgspec
+
+from windlass.core.errors import BudgetExceeded, PermissionDenied, WindlassError
+from windlass.core.tallies import Amounts
+from windlass.engine.activation import Activation
+from windlass.engine.questions import ask
+from windlass.policies.budget import Cost, WrapUp, in_units, settled
+from windlass.policies.permission import Action, Decision, Kind, decide
+
+T = TypeVar("T")
+DEPTH: ContextVar[int] = ContextVar("windlass_depth", default=0)
+signature = lru_cache(maxsize=1024)(inspect.signature)
+VERDICT = {"type": "string", "enum": ["allow", "deny"]}
+MORE = {"type": "number", "minimum": 0}
+
+
+def is_free(activation: Activation, kind: Kind, amounts: Amounts) -> bool:
+    """Say whether nothing stands before an action of this kind: the common case, which costs nothing."""
+    guard = activation.guard
+    return not amounts and guard.depth is None and kind not in guard.kinds[activation.node.id]
+
+
+async def enter(
+    activation: Activation, kind: Kind, name: str, arguments: Mapping[str, Any], amounts: Amounts,
+    digest: Callable[[], str], place: str,
+) -> None:  # fmt: skip
+    """Let an action through, with its estimate set aside, or raise.
+
+    Args:
+        arguments: the final ones, by name.
+        amounts: what it is expected to use, by unit.
+        digest: of the arguments as they are now; what was decided about others does not hold for these.
+        place: which of the task's actions it is, the same on a re-run; a person's answer holds for this one alone.
+
+    Raises:
+        PermissionDenied, BudgetExceeded: it may not be; nothing was called.
+    """
+    guard = activation.guard
+    is_judged = kind in guard.kinds[activation.node.id]
+    before = digest() if is_judged else ""
+    if is_judged:
+        await _permit(activation, kind, name, arguments, before, place)
+    if guard.depth is not None and DEPTH.get() >= guard.depth:
+        raise BudgetExceeded(f"{activation.address}: {name!r} is called {guard.depth} deep already", unit="depth")
+    while amounts:
+        raises = activation.raises
+        try:
+            await guard.escrow.reserve(amounts, activation.node.id)
+        except BudgetExceeded as error:
+            if raises == activation.raises:  # else there may be more of it by now
+                await _at_edge(activation, error)
+        else:
+            break
+    if is_judged and digest() != before:
+        if amounts:
+            guard.escrow.settle(amounts, {})
+        raise PermissionDenied(f"{activation.address}: {kind} {name!r}: its arguments were changed after the decision")
+
+
+async def within(activation: Activation, work: Awaitable[T], amounts: Amounts) -> T:
+    """Await a call; what it calls in turn is one deeper. One that fails counts at its estimate: nobody knows better."""
+    depth = DEPTH.get()
+    DEPTH.set(depth + 1)
+    try:
+        return await work
+    except BaseException:
+        if amounts:
+            activation.guard.escrow.settle(amounts, amounts)
+        raise
+    finally:
+        DEPTH.set(depth)  # not by a token: what nobody awaits any more is closed from another context
+
+
+def leave(activation: Activation, amounts: Amounts, cost: Cost | None, result: Any) -> Amounts:
+    """Settle what an action came to; returns it."""
+    if not amounts:
+        return {}
+    spent, said = amounts, ""
+    if cost is not None:
+        found = settled(cost, result)
+        spent, said = dict(found.amounts), found.said
+    if said:
+        activation.journal.say("budget.estimated", activation.address, why=said)
+    activation.guard.escrow.settle(amounts, spent)
+    return spent
+
+
+async def _permit(
+    activation: Activation, kind: Kind, name: str, arguments: Mapping[str, Any], digest: str, place: str
+) -> None:
+    record = activation.journal.record
+    action = Action(
+        kind=kind, name=name, args=arguments, task=activation.node.id, definition=record.definition,
+        tenant=record.tenant, roles=record.roles, run=record.id,
+    )  # fmt: skip
+    decision = decide(activation.chain.layers, action)
+    verdict, rule, why = decision.verdict, str(decision.rule or ""), decision.why
+    activation.journal.say(
+        "permission.decided", activation.address, kind=kind, name=name, verdict=verdict, rule=rule, why=why
+    )
+    if decision.verdict == "ask":
+        await _approve(activation, kind, name, arguments, f"{place}|{digest}|{activation.pending.resets}", decision)
+    elif decision.verdict == "deny":
+        raise PermissionDenied(f"{activation.address}: {kind} {name!r}: {decision.why}")
+
+
+async def _approve(
+    activation: Activation, kind: Kind, name: str, arguments: Mapping[str, Any], which: str, decision: Decision
+) -> None:
+    identity = f"permit|{kind}|{which}"
+    about = {
+        "kind": kind,
+        "name": name,
+        "arguments": _shown(activation, arguments),
+        "rule": str(decision.rule),
+        "why": decision.why,
+    }
+    said = f"May {activation.node.id} do {kind} {name!r} with these arguments?"
+    if msgspec.json.decode(await ask(activation, identity, said, VERDICT, about)) != "allow":
+        raise PermissionDenied(f"{activation.address}: {kind} {name!r}: a person refused it")
+
+
+def _shown(activation: Activation, arguments: Mapping[str, Any]) -> Any:
+    try:
+        return msgspec.json.decode(activation.blueprint.codec.encode(dict(arguments), "arguments").data)
+    except WindlassError:  # a call with a key= of its own: what tells it apart is in the key
+        return {name: repr(value)[:200] for name, value in arguments.items()}
+
+
+async def _at_edge(activation: Activation, error: BudgetExceeded) -> None:
+    """Do what a budget says should follow when it is used up; returns if there may be more of it now."""
+    edge = error.edge
+    if edge == "ask":
+        of = f"{error.key}|{error.unit}"
+        number = activation.counts.get(of, 0)
+        identity = f"budget|{of}|{activation.pending.resets}.{number}"
+        said = f"{error.args[0]}. How much more may it be?"
+        async with activation.asking.setdefault(of, asyncio.Lock()):  # calls at once ask one question
+            raw = await ask(activation, identity, said, MORE, {"budget": error.key})
+        more = in_units(error.unit, msgspec.json.decode(raw))
+        if more > 0:
+            asked = activation.pending.asked[identity]
+            more = await activation.guard.escrow.raise_by(error.key, error.unit, more, asked)
+        if more > 0:
+            if activation.counts.get(of, 0) == number:
+                activation.counts[of] = number + 1
+                activation.raises += 1
+                activation.journal.say("budget.raised", activation.address, budget=error.key, unit=error.unit, by=more)
+            return
+    elif isinstance(edge, WrapUp) and edge.node != activation.node.id:
+        await activation.guard.exceed(error)
+        await asyncio.get_running_loop().create_future()  # the attempt is being stopped
+    raise error
+
+
+def by_name(fn: Callable[..., Any], arguments: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
+    """Name the arguments of a call as the function's signature does, defaults included."""
+    try:
+        bound = signature(fn).bind(*arguments, **named)
+    except (TypeError, ValueError):  # a builtin, or arguments that do not fit: the call itself will say so
+        return {**{str(place): value for place, value in enumerate(arguments)}, **named}
+    bound.apply_defaults()
+    found = dict(bound.arguments)
+    for parameter in bound.signature.parameters.values():
+        if parameter.kind is parameter.VAR_KEYWORD:  # each under its own name, as a condition says it
+            found = {**found.pop(parameter.name), **found}
+    return found
+
+
+def digest_of(data: bytes) -> str:
+    """Digest encoded arguments."""
+    return sha256(data).hexdigest()[:32]

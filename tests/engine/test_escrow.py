@@ -1,0 +1,452 @@
+"""Budgets fire: each unit, per run, tenant and window; nothing that was paid counts as less, also after a kill."""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from tests.engine.mortal import Death, House, begin, end, go_on, simulate, told
+from windlass import (
+    Allow,
+    Budget,
+    Ceilings,
+    Context,
+    Cost,
+    Defaults,
+    Edge,
+    Pipeline,
+    Platform,
+    Runtime,
+    Usage,
+    task,
+    tool,
+)
+from windlass.core.errors import ContextClosed
+
+PAID: list[int] = []  # what the world outside was paid, a number for each call
+KILLS = [
+    Death(verb, number, after) for verb in ("commit", "adjust") for number in (1, 2, 3, 4) for after in (False, True)
+]
+RUN = "budget|run|r"
+ONE = 1_000_000
+
+
+class Priced:
+    """A result that says what it used."""
+
+    def __init__(self, usage: Any) -> None:
+        self.usage = usage
+
+
+@pytest.fixture(autouse=True)
+def nobody_paid() -> None:
+    PAID.clear()
+
+
+@tool
+async def pricing() -> int:
+    PAID.append(1)
+    return 1
+
+
+def spender(
+    calls: int, cost: Usage | None = None, used: Any = None, *, together: bool = False, **options: Any
+) -> Pipeline:
+    """Make a task that calls so often, at this cost."""
+
+    async def pay(place: int) -> int:
+        PAID.append(place)
+        await asyncio.sleep(0.5)
+        return place
+
+    @task(grants=[Allow("pricing")])
+    async def work(n: int, ctx: Context) -> int:
+        async def one(place: int) -> None:
+            if cost is None:
+                await ctx.tool("pricing")
+            else:
+                await ctx.call("pay", pay, place, cost=Cost(estimate=cost, read=used))
+
+        if together:
+            await asyncio.gather(*map(one, range(calls)))
+        else:
+            for place in range(calls):
+                await one(place)
+        return n
+
+    return Pipeline("p", [work], tools=[pricing], **options)
+
+
+def chain(**options: Any) -> Pipeline:
+    """Make a pipeline of five tasks, each of which takes a second and writes a kilobyte."""
+
+    async def slowly(said: str) -> str:
+        await asyncio.sleep(1)
+        return said
+
+    @task
+    async def one(n: int) -> str:
+        return await slowly("x" * 1_000)
+
+    @task
+    async def two(one: str) -> str:
+        return await slowly(one)
+
+    @task
+    async def three(two: str) -> str:
+        return await slowly(two)
+
+    @task
+    async def four(three: str) -> str:
+        return await slowly(three)
+
+    @task
+    async def five(four: str) -> str:
+        return await slowly(four)
+
+    return Pipeline("p", [one, two, three, four, five], **options)
+
+
+UNITS: dict[str, Callable[[Budget], Pipeline]] = {
+    "tokens_in": lambda budget: spender(5, Usage(tokens_in=1), budget=budget),
+    "tokens_out": lambda budget: spender(5, Usage(tokens_out=1), budget=budget),
+    "money": lambda budget: spender(5, Usage(money=1), budget=budget),
+    "model_calls": lambda budget: spender(5, Usage(model_calls=1), budget=budget),
+    "tool_calls": lambda budget: spender(5, budget=budget),
+    "steps": lambda budget: chain(budget=budget),
+    "wall_time": lambda budget: chain(budget=budget),
+    "bytes": lambda budget: chain(budget=budget),
+}
+
+
+@pytest.mark.parametrize("where", ["definition", "default", "ceiling", "platform"])
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("fires", [False, True])
+def test_a_budget_of_each_unit(unit: str, where: str, fires: bool) -> None:
+    limits: dict[str, tuple[Any, Any]] = {"bytes": (12_000, 4_000), "wall_time": (5.5, 4.5)}
+    enough, less = limits.get(unit, (5, 4))
+    declared: list[dict[str, Any]] = [{unit: less if fires else enough}, {unit: 10 * enough}]
+    budget, ample = (Budget(**one) for one in declared)
+    platform = {
+        "definition": Platform(),
+        "default": Platform(defaults=Defaults(budget=budget)),
+        "ceiling": Platform(ceilings=Ceilings(budget=budget)),
+        "platform": Platform(budgets=[budget]),
+    }[where]
+    pipeline = UNITS[unit](budget if where == "definition" else ample)
+    if where == "default":
+        pipeline = UNITS[unit](None)  # type: ignore[arg-type]
+
+    async def main(house: House) -> None:
+        found = await house.live(begin(pipeline, 1), platform=platform)
+        (state,) = [await house.tally(RUN)]
+        counted = {"wall_time": "wall"}.get(unit, unit)
+        assert state.own is None
+        if not fires:
+            assert found.status == "completed"
+            assert 0 < state.spent[counted] <= budget.shared[counted]
+            return
+        assert found["code"] == "policy.budget"
+        assert unit.removesuffix("_time") in found["message"]
+        (letter,) = await house.letters()
+        assert letter.reason == "budget"
+        if unit not in ("bytes", "steps"):  # of these what is written last is counted, too
+            assert state.spent[counted] <= budget.shared[counted] + (50 if unit == "wall_time" else 0)
+        if unit in ("tokens_in", "tokens_out", "money", "model_calls", "tool_calls"):
+            assert len(PAID) == 4
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("durability", ["async", "exit"])
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("fires", [False, True])
+def test_a_budget_holds_whenever_writes_become_durable(unit: str, fires: bool, durability: str) -> None:
+    limits: dict[str, tuple[Any, Any]] = {"bytes": (12_000, 4_000), "wall_time": (5.5, 4.5)}
+    declared: dict[str, Any] = {unit: limits.get(unit, (5, 4))[fires]}
+
+    async def main(house: House) -> None:
+        found = await house.live(begin(UNITS[unit](Budget(**declared)), 1, durability=durability))
+        assert found["code"] == "policy.budget" if fires else found.status == "completed"
+        state = await house.tally(RUN)
+        assert (state.held, state.own) == ({}, None)
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_of_nothing_there_is_nothing(unit: str) -> None:
+    async def main(house: House) -> None:
+        declared: dict[str, Any] = {unit: 0}
+        found = await house.live(begin(UNITS[unit](Budget(**declared)), 1))
+        assert (found["code"], PAID) == ("policy.budget", [])
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("wide", [5, 6])
+def test_steps_are_finished_activations(wide: int) -> None:
+    @task
+    async def parts(n: int) -> list[int]:
+        return list(range(wide))
+
+    @task
+    async def work(parts: int) -> int:
+        await asyncio.sleep(1)
+        return parts
+
+    @task
+    async def last(work: list[int]) -> int:
+        return len(work)
+
+    edges: list[Any] = [Edge("parts", "work", each=True), ("work", "last")]
+    pipeline = Pipeline("p", [parts, work, last], edges, budget=Budget(steps=7))
+
+    async def main(house: House) -> None:
+        found = await house.live(begin(pipeline, 1))
+        assert found["code"] == "policy.budget" if wide == 6 else (await house.tally(RUN)).spent["steps"] == 7
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("death", KILLS)
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("per", ["run", "tenant"])
+def test_what_was_paid_is_never_forgotten(per: Any, together: bool, death: Death) -> None:
+    pipeline = spender(6, Usage(money=1), together=together, budget=Budget(money=9, per=per))
+
+    async def main(house: House) -> None:
+        found = await house.live(begin(pipeline, 1), death=death)
+        key = RUN if per == "run" else "budget|tenant|default"
+        while found is None or isinstance(found, dict):
+            paid = len(PAID) * 1_000_000
+            state = await house.tally(key)
+            assert state.spent.get("money", 0) + state.held.get("money", 0) >= paid
+            assert state.spent.get("money", 0) + state.held.get("money", 0) <= 9_000_000
+            if found is not None:
+                assert found["code"] == "policy.budget"
+                assert state.held == {}
+                return
+            found = await house.live(go_on(), pipeline)
+        state = await house.tally(key)
+        assert (found.output, state.held) == (1, {})
+        assert len(PAID) * 1_000_000 <= state.spent["money"] <= 9_000_000
+
+    simulate(main)
+
+
+@pytest.mark.parametrize(
+    ("used", "spent", "said"),
+    [
+        (lambda _: Usage(money="0.25"), 750_000, None),
+        (lambda _: Usage(money=3), 6_000_000, None),  # two calls at thrice the estimate; the third is not made
+        (lambda _: None, 3_000_000, "says no usage"),
+        (lambda _: Usage(money=-1), 3_000_000, "-1"),
+        (lambda _: Usage(money=float("nan")), 3_000_000, "nan"),
+        (lambda _: {"money": 1}, 3_000_000, "says no usage"),
+        (lambda _: 1 / 0, 3_000_000, "ZeroDivisionError"),
+    ],
+)
+def test_what_a_call_came_to_is_counted_or_its_estimate(used: Any, spent: int, said: str | None) -> None:
+    async def main(house: House) -> None:
+        found = await house.live(begin(spender(3, Usage(money=1), used, budget=Budget(money=4)), 1))
+        state = await house.tally(RUN)
+        assert state.spent["money"] == spent
+        estimated = await told(house, "budget.estimated")
+        assert len(estimated) == (3 if said else 0)
+        assert all(said in event["why"] for event in estimated if said)
+        assert (found["code"] == "policy.budget") if spent > 4_000_000 else found.output == 1
+
+    simulate(main)
+
+
+def test_a_call_that_fails_counts_at_its_estimate() -> None:
+    async def fails() -> None:
+        raise ConnectionError("after it was paid")
+
+    @task
+    async def work(n: int, ctx: Context) -> None:
+        await ctx.call("pay", fails, cost=Cost(estimate=Usage(money=1)))
+
+    async def main(house: House) -> None:
+        await house.live(begin(Pipeline("p", [work], budget=Budget(money=4)), 1))
+        state = await house.tally(RUN)
+        assert (state.spent, state.held) == ({"money": 1_000_000}, {})
+
+    simulate(main)
+
+
+def test_a_larger_call_may_have_all_that_is_left() -> None:
+    """What a call gave back is not kept from the next one of the same run."""
+
+    async def pay(estimate: int) -> int:
+        PAID.append(estimate)
+        return estimate
+
+    @task
+    async def work(n: int, ctx: Context) -> int:
+        for estimate in (6, 9):
+            cost = Cost(estimate=Usage(money=estimate), read=lambda _: Usage(money=1))
+            await ctx.call("pay", pay, estimate, cost=cost)
+        return n
+
+    async def main(house: House) -> None:
+        found = await house.live(begin(Pipeline("p", [work], budget=Budget(money=10)), 1))
+        assert getattr(found, "output", found) == 1
+        assert (await house.tally(RUN)).spent == {"money": 2_000_000}
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_a_call_in_flight_counts_when_its_process_lets_go(together: bool) -> None:
+    pipeline = spender(3, Usage(money=1), together=together, budget=Budget(money=9))
+
+    async def main(house: House) -> None:
+        async def leave(runtime: Runtime) -> str:
+            await runtime.start(pipeline, 1, "r")
+            await asyncio.sleep(0.1)  # calls are in flight
+            return "left"
+
+        assert await house.live(leave) == "left"
+        state = await house.tally(RUN)
+        assert len(PAID) == (3 if together else 1)
+        assert (state.spent, state.held) == ({"money": len(PAID) * 1_000_000}, {})
+
+    simulate(main)
+
+
+def test_a_call_of_an_attempt_that_is_given_up_counts_once() -> None:
+    seen: list[BaseException] = []
+
+    async def deaf() -> int:
+        PAID.append(1)
+        for _ in range(3):
+            try:
+                await asyncio.sleep(10)
+            except asyncio.CancelledError:
+                continue
+        return 1
+
+    @task(timeout=5)
+    async def work(n: int, ctx: Context) -> int:
+        try:
+            return int(await ctx.call("pay", deaf, cost=Cost(estimate=Usage(money=1))))
+        except BaseException as error:
+            seen.append(error)
+            raise
+
+    async def main(house: House) -> None:
+        async def wait(runtime: Runtime) -> Any:
+            found = await begin(Pipeline("p", [work], budget=Budget(money=9)), 1)(runtime)
+            await asyncio.sleep(60)  # the call comes back meanwhile
+            return found
+
+        found = await house.live(wait)
+        assert found["kind"] == "AttemptTimeout"
+        assert [type(error) for error in seen] == [ContextClosed]
+        state = await house.tally(RUN)
+        assert (state.spent, state.held) == ({"money": ONE}, {})
+
+    simulate(main)
+
+
+# Who shares it
+
+
+def test_a_tenants_runs_share_what_a_tenant_has() -> None:
+    pipeline = spender(3, Usage(money=1), budget=Budget(money=5, per="tenant"))
+
+    async def main(house: House) -> None:
+        assert (await house.live(begin(pipeline, 1, tenant="acme"))).output == 1
+        assert (await house.live(begin(pipeline, 1, run="s", tenant="acme")))["code"] == "policy.budget"
+        assert (await house.live(begin(pipeline, 1, run="t", tenant="else"))).output == 1
+        state = await house.tally("budget|tenant|acme")
+        assert (state.spent, state.held) == ({"money": 5_000_000}, {})
+
+    simulate(main)
+
+
+@pytest.mark.parametrize(("window", "rest"), [("day", 86_400), ("month", 31 * 86_400), (None, 31 * 86_400)])
+def test_a_window_begins_anew(window: Any, rest: int) -> None:
+    """Also while a run goes on, and also for one whose owner was killed in the old window."""
+
+    async def pay(place: int) -> int:
+        PAID.append(place)
+        return place
+
+    @task
+    async def work(n: int, ctx: Context) -> int:
+        for place in range(3):
+            await ctx.call("pay", pay, place, cost=Cost(estimate=Usage(money=1)))
+        await ctx.sleep(rest)
+        for place in range(3, 6):
+            await ctx.call("pay", pay, place, cost=Cost(estimate=Usage(money=1)))
+        return n
+
+    pipeline = Pipeline("p", [work], budget=Budget(money=3, per="tenant", window=window))
+
+    async def main(house: House) -> None:
+        found = await house.live(begin(pipeline, 1))
+        if window is None:
+            assert (found["code"], len(PAID)) == ("policy.budget", 3)
+            return
+        assert (found.output, len(PAID)) == (1, 6)
+        for name in {"day": ("2025-06-15", "2025-06-16"), "month": ("2025-06", "2025-07")}[window]:
+            state = await house.tally(f"budget|tenant|default|{name}")
+            assert (state.spent, state.held) == ({"money": 3_000_000}, {}), name
+
+    simulate(main)
+
+
+def test_a_window_that_ends_under_a_call_is_charged_for_it() -> None:
+    async def long(place: int) -> int:
+        await asyncio.sleep(9 * 3600)
+        return place
+
+    @task
+    async def work(n: int, ctx: Context) -> int:
+        for place in range(2):
+            await ctx.call("pay", long, place, cost=Cost(estimate=Usage(money=1)))
+        return n
+
+    pipeline = Pipeline("p", [work], budget=Budget(money=1, per="tenant", window="day"))
+
+    async def main(house: House) -> None:
+        assert (await house.live(begin(pipeline, 1))).output == 1  # at 15:06 and at 00:06
+        for name in ("2025-06-15", "2025-06-16"):
+            state = await house.tally(f"budget|tenant|default|{name}")
+            assert (state.spent, state.held) == ({"money": 1_000_000}, {}), name
+
+    simulate(main)
+
+
+def test_every_budget_in_force_has_to_have_enough() -> None:
+    platform = Platform(budgets=[Budget(model_calls=4, per="tenant"), Budget(money=8, per="tenant", window="day")])
+    pipeline = spender(3, Usage(money=1, model_calls=1), budget=Budget(money=3))
+
+    async def main(house: House) -> None:
+        assert (await house.live(begin(pipeline, 1), platform=platform)).output == 1
+        found = await house.live(begin(pipeline, 1, run="s"), platform=platform)
+        assert (found["code"], "tenant" in found["message"], len(PAID)) == ("policy.budget", True, 4)
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("runs", [1, 4])
+def test_calls_at_once_never_reserve_more_than_there_is(runs: int) -> None:
+    pipeline = spender(25, Usage(money=1), together=True, budget=Budget(money=40, per="tenant"))
+
+    async def main(house: House) -> None:
+        async def rival(runtime: Runtime, name: str) -> Any:
+            return await end(runtime, await runtime.start(pipeline, 1, name))
+
+        await asyncio.gather(*(house.live(partial(rival, name=f"r{n}")) for n in range(runs)))
+        state = await house.tally("budget|tenant|default")
+        assert state.spent["money"] == len(PAID) * 1_000_000
+        assert len(PAID) == min(40, 25 * runs)
+        assert state.held == {}
+
+    simulate(main)
