@@ -59,7 +59,6 @@ class Turn(TypedDict):
     most: int
 
 
-@pytest.mark.xfail(strict=True, reason="a permit that is given back is taken again by the same write, whoever waits")
 def test_a_run_of_many_steps_leaves_a_permit_to_others_now_and_then() -> None:
     graph = Graph("turns", Turn)
 

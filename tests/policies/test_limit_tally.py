@@ -21,7 +21,9 @@ def test_as_many_are_granted_as_there_are() -> None:
     state, answer = move_limit(state, LimitOp("b", 1, 2.0, take=3, until=8.0, concurrency=4))
     assert answer == LimitAnswer(1, 8.0, 4)
     state, answer = move_limit(state, LimitOp("a", 1, 3.0, give=2, concurrency=4))
-    assert (answer, state.held["a"]) == (LimitAnswer(0, 3.0, 2), Permit(1, 1, 9.0))
+    assert (answer, state.held["a"]) == (LimitAnswer(0, 3.0, 2, is_wanted=True), Permit(1, 1, 9.0))
+    assert not move_limit(state, LimitOp("a", 1, 5.0, concurrency=4))[1].is_wanted  # b has not asked again
+    assert not move_limit(state, LimitOp("b", 1, 3.0, take=1, concurrency=9))[1].is_wanted  # it waits itself
     state, answer = move_limit(state, LimitOp("a", 1, 3.0, close=True, concurrency=4))
     assert (answer.busy, list(state.held)) == (1, ["b"])
 

@@ -154,18 +154,25 @@ class Permit(Struct, frozen=True, gc=False, array_like=True):
 
 
 class LimitState(Struct, frozen=True, gc=False, omit_defaults=True):
-    """Who holds permits; `tat` is when the bucket is full again (the theoretical arrival time of GCRA)."""
+    """Who holds permits; `tat` is when the bucket is full again (the theoretical arrival time of GCRA).
+
+    Args:
+        refused: the run that was last given fewer than it wanted, because others held them, and when.
+    """
 
     held: dict[str, Permit] = {}
     tat: float = 0.0
+    refused: str = ""
+    refused_at: float = 0.0
 
 
 class LimitAnswer(Struct, frozen=True, gc=False, omit_defaults=True, tag="limit"):
-    """How many permits were granted, when one more may be, and how many are held by all."""
+    """How many permits were granted, when one more may be, how many are held by all, and whether another run waits."""
 
     granted: int
     retry_at: float = 0.0
     busy: int = 0
+    is_wanted: bool = False
 
 
 def held_key(key: str, run: str = "") -> str:

@@ -178,9 +178,8 @@ class Drives:
         try:
             status = await loop.drive()
         except BaseException:
-            is_broken = loop.journal.broken is not None
-            await loop.guard.close(is_broken=is_broken)
-            if not is_broken:
+            await loop.guard.close()
+            if loop.journal.broken is None:
                 await self.store.release(loop.run, loop.journal.record.epoch)
             raise
         if loop.buried and self.hand_on is not None:

@@ -7,10 +7,8 @@ for is asked for by itself, once, for all activations that are ready.
 """
 
 import asyncio
-from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
@@ -20,7 +18,7 @@ from windlass.core.blueprint import Blueprint
 from windlass.core.changes import Adjust, Change
 from windlass.core.errors import BudgetExceeded, StaleLease, StoreError
 from windlass.core.position import parse
-from windlass.core.records import Planned, RunRecord
+from windlass.core.records import Planned
 from windlass.core.tallies import (
     Answer,
     BreakerAnswer,
@@ -33,16 +31,13 @@ from windlass.core.tallies import (
 )
 from windlass.engine.escrow import Escrow
 from windlass.engine.journal import Journal
+from windlass.engine.permits import FORGET_SECONDS, LOOK_AGAIN_SECONDS, Permits
 from windlass.engine.reconcile import Step
 from windlass.engine.services import Gate, Seen, Services
 from windlass.policies.breaker import Breaker, verdict
-from windlass.policies.limit import Limit
 
 FRESH_SECONDS = {"closed": 1.0, "half-open": 0.1}  # for so long a breaker that was seen is believed (D38)
 KEEP_SECONDS = 20.0  # permits that are held for long are renewed so often
-FORGET_SECONDS = 60.0  # and those of an owner that is gone come free after so long, if nobody takes its run over
-LOOK_AGAIN_SECONDS = 0.25  # for permits that others hold, on average
-LOOK_AGAIN_MOST = 0.66  # and no longer than that: times the dice, it stays within a second, and the run in memory
 LOOK_SECONDS = 5.0  # at the active time that is left
 SOON_AGAIN_SECONDS = 0.01  # for a breaker whose probe is under way
 
@@ -53,35 +48,6 @@ class Hold(NamedTuple):
     kind: str
     name: str
     until: float
-
-
-@dataclass(slots=True)
-class Permits:
-    """This run's part of one limit."""
-
-    limit: Limit
-    free: int = 0
-    taken: int = 0  # by attempts that run
-    give: int = 0  # back, with the next write
-    retry_at: float = 0.0  # when one more may be had, as the store last said
-    since: float = 0.0  # that none was to be had
-    waiting: deque[str] = field(default_factory=deque)  # addresses
-
-    def wanted(self, record: RunRecord, now: float, number: int) -> LimitOp:
-        """Ask for permits, and give back what is no longer needed."""
-        give, self.give = self.give, 0
-        limit = self.limit
-        return LimitOp(
-            run=record.id, epoch=record.epoch, at=now, take=number, give=give, until=now + FORGET_SECONDS,
-            concurrency=limit.concurrency, rate=limit.rate, burst=limit.burst,
-        )  # fmt: skip
-
-    def look_again(self, now: float, dice: float) -> float:
-        """Say when to ask for one again: less often as it takes longer."""
-        if self.limit.rate is not None and self.retry_at > now:
-            return self.retry_at
-        self.since = self.since or now
-        return now + min(LOOK_AGAIN_MOST, max(LOOK_AGAIN_SECONDS, (now - self.since) / 4)) * (0.5 + dice)
 
 
 class Guard:
@@ -183,7 +149,7 @@ class Guard:
             permits = self.permits[key]
             if permits.free < number and self.journal.is_behind:
                 await self.journal.drain()
-            if permits.free < number and permits.retry_at <= now:
+            if permits.free < number and max(permits.retry_at, permits.rests_until) <= now:
                 changes.append(Adjust(key, permits.wanted(self.record, self.clock.now(), number - permits.free)))
         if stale:
             await self._refresh(stale)
@@ -256,7 +222,7 @@ class Guard:
         for key, _ in gate.limits:
             permits = self.permits[key]
             permits.taken -= 1
-            if permits.limit.rate is None and permits.waiting:
+            if permits.limit.rate is None and permits.waiting and not permits.is_wanted:
                 permits.free += 1
                 while permits.waiting and not self.wake(permits.waiting.popleft()):
                     pass
@@ -289,22 +255,15 @@ class Guard:
     def _permits(self, planned: Sequence[Planned], *, release: bool) -> list[Change]:
         """Take permits for what is planned, and give back what is over; what one step leaves is the next one's."""
         changes: list[Change] = []
+        now = self.clock.now()
         needs = dict.fromkeys(self.permits, 0)
         for one in planned:
             for key, _ in self.gates[parse(one.address)[0]].limits:
                 needs[key] += 1
         for key, permits in self.permits.items():
-            take = max(0, needs[key] - permits.free)
-            if permits.limit.rate is None and not release:
-                kept = min(take, permits.give)
-                permits.give, permits.free, take = permits.give - kept, permits.free + kept, take - kept
-            if release:
-                if permits.free or permits.taken or permits.give or self.record.owner is not None:
-                    op = LimitOp(run=self.record.id, epoch=self.record.epoch, at=self.clock.now(), close=True)
-                    changes.append(Adjust(key, op))
-                permits.free = permits.give = 0
-            elif take or permits.give:
-                changes.append(Adjust(key, permits.wanted(self.record, self.clock.now(), take)))
+            op = permits.close(self.record, now) if release else permits.ride(self.record, now, needs[key])
+            if op is not None:
+                changes.append(Adjust(key, op))
         return changes
 
     def answered(self, adjusts: Iterable[Adjust], answers: Iterable[Answer]) -> None:
@@ -315,10 +274,7 @@ class Guard:
             elif isinstance(answer, LimitAnswer):
                 if isinstance(adjust.op, LimitOp) and _is_overtaken(adjust.op, answer):
                     raise StaleLease(f"run {self.record.id} has another owner: there are permits, and it got none")
-                permits = self.permits[adjust.key]
-                permits.free += answer.granted
-                permits.since = 0.0 if answer.granted else permits.since
-                permits.retry_at = answer.retry_at if not answer.granted and permits.limit.rate is not None else 0.0
+                self.permits[adjust.key].answered(answer, self.clock.now())
             else:
                 self._saw(adjust, answer)
 
@@ -360,18 +316,19 @@ class Guard:
             self.services.seams.background(self.services.store.adjust(held), f"permits of {self.record.id}")
             self._keep_on()
 
-    async def close(self, *, is_broken: bool) -> None:
+    async def close(self) -> None:
         """Give back what is held, as the run is let go without a last write.
 
-        Args:
-            is_broken: nobody knows what the store has: what is held of budgets is left, and counts as spent.
+        What is held of budgets is left where a write has failed, since nobody knows what the store has: it counts as
+        spent as the next owner tells.
         """
         self.stop()
         if not self.is_on:
             return
+        await self.journal.settled()  # what rides on a write under way is not given back before it arrives
         gone = LimitOp(run=self.record.id, epoch=self.record.epoch, at=self.clock.now(), close=True)
         held: list[Change] = [Adjust(key, gone) for key in self.permits]  # also what a write has not given back
-        if changes := held if is_broken else self.ride(None, 0, release=True):
+        if changes := held if self.journal.broken is not None else self.ride(None, 0, release=True):
             with suppress(StoreError):  # then it counts as spent, and permits come free in a while
                 await self.services.store.adjust([change for change in changes if isinstance(change, Adjust)])
 

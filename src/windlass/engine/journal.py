@@ -11,6 +11,7 @@ point (`flush=True`: effects, questions, timers, commands, the end) takes the wh
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -19,7 +20,7 @@ from windlass.core import records as r
 from windlass.core.changes import Adjust, BlobPut, Change, ManifestPut, Write
 from windlass.core.clock import Seams
 from windlass.core.codec import Codec
-from windlass.core.errors import StoreUnavailable
+from windlass.core.errors import StoreError, StoreUnavailable
 from windlass.core.events import count
 from windlass.core.ops import Op
 from windlass.core.position import Position, path_key
@@ -59,6 +60,7 @@ class Journal:
         self._changes: list[Change] = []
         self._fresh: list[str] = []  # digests of blobs in `_changes`
         self._flush: asyncio.Future[None] | None = None
+        self._record: asyncio.Future[None] | None = None  # of the last that was written beside the loop
         self._behind: list[Write] = []
         self._owed_rows = 0  # not durable yet, the batch in flight included
         self._owed_bytes = 0
@@ -120,7 +122,16 @@ class Journal:
 
     def _start_flush(self, waiter: "asyncio.Future[None]") -> None:
         if self._flush is waiter:  # nobody's write has taken the ops along in the meantime
+            self._record = waiter
             self.seams.background(self.write("record"), f"record {self.record.id}")
+
+    async def settled(self) -> None:
+        """Wait until nothing is on its way to the store any more; `broken` says whether it arrived."""
+        if self._record is not None and not self._record.done():
+            await asyncio.wait([self._record])
+        if self.is_behind and self.broken is None:
+            with suppress(StoreError):
+                await self.drain()
 
     async def write(
         self, kind: r.RowKind, *, step: Step | None = None, finished: tuple[r.Finished, ...] = (),

@@ -12,7 +12,6 @@ from msgspec.structs import replace
 
 from windlass.core.tallies import BreakerAnswer, BreakerOp, BreakerState
 
-
 LATE_SECONDS = 60.0  # that an operation may come late
 
 

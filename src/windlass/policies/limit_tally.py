@@ -11,6 +11,9 @@ from msgspec.structs import replace
 from windlass.core.tallies import LimitAnswer, LimitOp, LimitState, Permit
 
 LATE_SECONDS = 60.0  # that an operation may come late, from a process that stood still
+WAITING_SECONDS = 2.0  # for so long a run that was refused counts as one that waits
+EMPTY = LimitState()
+NOBODY = EMPTY.refused, EMPTY.refused_at  # these very objects: only then they are left out of a row
 SLACK = 5e-7  # seconds: about the resolution of a float that counts seconds since 1970
 
 
@@ -26,8 +29,11 @@ def move_limit(state: LimitState, op: LimitOp) -> tuple[LimitState, LimitAnswer]
     busy = n + sum(permit.n for permit in held.values())
     tat = _tat(state.tat, op)
     granted = op.take
+    refused, refused_at = (state.refused, state.refused_at) if state.refused != op.run else NOBODY
     if op.concurrency is not None:
         granted = min(granted, op.concurrency - busy)
+        if max(granted, 0) < op.take:
+            refused, refused_at = op.run, op.at
     if op.rate is not None:
         granted = min(granted, floor(op.burst - (tat - op.at - SLACK) * op.rate))
     granted = max(granted, 0)
@@ -36,8 +42,11 @@ def move_limit(state: LimitState, op: LimitOp) -> tuple[LimitState, LimitAnswer]
     holds = n if op.concurrency is None else n + granted  # of a rate alone nobody holds anything
     if holds:
         held[op.run] = Permit(op.epoch, holds, op.until if granted or op.keep else until)
-    after = LimitState(held, tat) if tat > op.at else LimitState(held)  # a default that is left out leaves no row
-    return after, _answer(granted, held, tat, op)
+    is_wanted = refused not in ("", op.run) and 0 <= op.at - refused_at <= WAITING_SECONDS
+    if not held:
+        refused, refused_at = NOBODY
+    after = LimitState(held, tat if tat > op.at else EMPTY.tat, refused, refused_at)
+    return after, replace(_answer(granted, held, tat, op), is_wanted=is_wanted)
 
 
 def _tat(tat: float, op: LimitOp) -> float:
