@@ -15,7 +15,8 @@ from windlass.testing.sim_scenes import SCENES
 
 ENOUGH = 6  # violations after which a search ends
 CHUNK = 250  # schedules that a process goes through at a time
-SHARES = {"effects": 3, "fan": 2, "rollback": 2}  # of the schedules; the other scenes have one
+SHARE = 2  # of the schedules that a scene has
+SHARES = {"effects": 6, "fan": 4, "rollback": 4, "bounds": 1, "limits": 1, "edges": 1}  # the last ones take longer
 REACHED = (
     "crash between intent and call", "crash between call and record", "crash in a call", "effect called by a zombie",
     "commit ambiguous, applied", "commit refused", "create ambiguous, applied", "claim ambiguous, applied",
@@ -50,8 +51,8 @@ def simulate(folder: Path, *, schedules: int, processes: int = 2, seed: int = 0)
 
 
 def _chunks(schedules: int, seed: int) -> Iterator[tuple[str, int, int]]:
-    whole = sum(SHARES.get(name, 1) for name in SCENES)
-    ends = {name: seed + -(-schedules * SHARES.get(name, 1) // whole) for name in SCENES}
+    whole = sum(SHARES.get(name, SHARE) for name in SCENES)
+    ends = {name: seed + -(-schedules * SHARES.get(name, SHARE) // whole) for name in SCENES}
     for first in range(seed, max(ends.values()), CHUNK):  # every scene has its turn soon
         for name, last in ends.items():
             if first < last:

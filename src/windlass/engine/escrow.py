@@ -148,7 +148,7 @@ class Escrow:
         used, spent = level.used, level.spent
         level.used, level.spent, level.refill = {}, {}, {}
         level.free = {unit: max(0, number) for unit, number in level.free.items()}  # what was used above it is told now
-        key = level.key if close and level.key else self._key(level, now)
+        key = level.key if close and level.key and level.is_new else self._key(level, now)
         changes = []
         if level.key and level.key != key:
             for flight in level.flights:  # a call in flight counts for the window that it began in, at its estimate
