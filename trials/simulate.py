@@ -15,8 +15,8 @@ from windlass.testing.sim_scenes import SCENES
 
 ENOUGH = 6  # violations after which a search ends
 CHUNK = 250  # schedules that a process goes through at a time
-SHARE = 2  # of the schedules that a scene has
-SHARES = {"effects": 6, "fan": 4, "rollback": 4, "bounds": 1, "limits": 1, "edges": 1}  # the last ones take longer
+SHARE = 4  # of the schedules that a scene has
+SHARES = {"effects": 12, "fan": 8, "rollback": 8, "bounds": 1, "limits": 1, "edges": 1}  # the last ones take longer
 REACHED = (
     "crash between intent and call", "crash between call and record", "crash in a call", "effect called by a zombie",
     "commit ambiguous, applied", "commit refused", "create ambiguous, applied", "claim ambiguous, applied",

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -23,7 +24,8 @@ from windlass import (
     task,
     tool,
 )
-from windlass.core.errors import ContextClosed
+from windlass.core.errors import ContextClosed, StoreUnavailable
+from windlass.stores.memory import MemoryStore
 
 PAID: list[int] = []  # what the world outside was paid, a number for each call
 KILLS = [
@@ -416,6 +418,107 @@ def test_a_window_that_ends_under_a_call_is_charged_for_it() -> None:
 
     async def main(house: House) -> None:
         assert (await house.live(begin(pipeline, 1))).output == 1  # at 15:06 and at 00:06
+        for name in ("2025-06-15", "2025-06-16"):
+            state = await house.tally(f"budget|tenant|default|{name}")
+            assert (state.spent, state.held) == ({"money": 1_000_000}, {}), name
+
+    simulate(main)
+
+
+def test_what_an_ended_window_held_is_given_back_by_the_write_that_dates_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An owner asks for the new day and never hears; another write of its own arrives, and it dies."""
+
+    async def pay(place: int) -> int:
+        PAID.append(place)
+        return place
+
+    async def note(place: int) -> int:
+        await asyncio.sleep(1)
+        return place
+
+    @task
+    async def work(n: int, ctx: Context) -> int:
+        await ctx.call("pay", pay, 0, cost=Cost(estimate=Usage(money=1)))  # and as much again is held
+        await asyncio.sleep(10 * 3600)
+        larger = ctx.call("pay", pay, 1, cost=Cost(estimate=Usage(money=2)))
+        await asyncio.gather(larger, ctx.call("note", note, 2))
+        return n
+
+    pipeline = Pipeline("p", [work], budget=Budget(money=3, per="tenant", window="day"))
+
+    async def main(house: House) -> None:
+        adjust = MemoryStore.adjust
+
+        async def slow(store: MemoryStore, puts: Any) -> Any:
+            if house.lives == 1 and any(put.key.endswith("2025-06-16") for put in puts):
+                await house.loop.create_future()
+            return await adjust(store, puts)
+
+        monkeypatch.setattr(MemoryStore, "adjust", slow)
+        assert await house.live(begin(pipeline, 1), death=Death("commit", 2, after=True)) is None
+        assert (await house.live(go_on(), pipeline)).output == 1
+        for name, spent in (("2025-06-15", 1_000_000), ("2025-06-16", 2_000_000)):
+            state = await house.tally(f"budget|tenant|default|{name}")
+            assert (state.spent, state.held) == ({"money": spent}, {}), name
+
+    simulate(main)
+
+
+def test_what_was_told_in_vain_counts_as_spent_when_its_window_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def down(place: int) -> int:
+        raise ConnectionError(place)
+
+    @task
+    async def work(n: int, ctx: Context) -> int:
+        with suppress(ConnectionError):
+            await ctx.call("pay", down, 0, cost=Cost(estimate=Usage(money=1)))
+        with suppress(StoreUnavailable):
+            await ctx.call("pay", down, 1, cost=Cost(estimate=Usage(money=1)))
+        await asyncio.sleep(86_400)
+        with suppress(ConnectionError):
+            await ctx.call("pay", down, 2, cost=Cost(estimate=Usage(money=1)))
+        return n
+
+    pipeline = Pipeline("p", [work], budget=Budget(money=2, per="tenant", window="day"))
+    adjust = MemoryStore.adjust
+    refused: list[int] = []
+
+    async def once(store: MemoryStore, puts: Any) -> Any:
+        if not refused and any(put.op.spent for put in puts):
+            refused.append(1)
+            raise StoreUnavailable("gone")
+        return await adjust(store, puts)
+
+    async def main(house: House) -> None:
+        monkeypatch.setattr(MemoryStore, "adjust", once)
+        assert (await house.live(begin(pipeline, 1))).output == 1
+        state = await house.tally("budget|tenant|default|2025-06-15")
+        assert (refused, state.spent, state.held) == ([1], {"money": 1_000_000}, {})
+
+    simulate(main)
+
+
+def test_what_a_dead_owner_held_of_a_day_ahead_counts_as_spent() -> None:
+    """Its clock was a day ahead, and it had written nothing yet."""
+
+    async def pay(place: int) -> int:
+        PAID.append(place)
+        return place
+
+    async def main(house: House) -> None:
+        @task
+        async def work(n: int, ctx: Context) -> int:
+            if house.lives == 1:
+                await asyncio.sleep(86_400)
+            await ctx.call("pay", pay, 0, cost=Cost(estimate=Usage(money=1)))
+            return n
+
+        pipeline = Pipeline("p", [work], budget=Budget(money=2, per="tenant", window="day"))
+        assert await house.live(begin(pipeline, 1), death=Death("commit", 1)) is None
+        house.clock.jump(-86_400)
+        assert (await house.live(go_on(), pipeline)).output == 1
         for name in ("2025-06-15", "2025-06-16"):
             state = await house.tally(f"budget|tenant|default|{name}")
             assert (state.spent, state.held) == ({"money": 1_000_000}, {}), name

@@ -176,6 +176,7 @@ class Drives:
 
     async def _drive(self, loop: RunLoop) -> Status:
         try:
+            await loop.guard.escrow.take_over()
             status = await loop.drive()
         except BaseException:
             await loop.guard.close()

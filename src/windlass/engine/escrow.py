@@ -80,6 +80,7 @@ class Escrow:
         self.store = store
         self.clock = clock = seams.clock
         self.background = seams.background
+        self.record = record
         self.run, self.epoch, self.tenant = record.id, record.epoch, record.tenant
         self.levels = levels = list(_levels(bounds))
         self.past: list[Level] = []  # windows that have ended, with calls in flight that were set aside in them
@@ -91,6 +92,13 @@ class Escrow:
         self.tick_at = clock.monotonic()  # up to here active time is counted
         self.times = any("wall" in level.limit for level in levels)
         self._asking: list[tuple[Amounts, str, asyncio.Future[None]]] = []
+
+    async def take_over(self) -> None:
+        """Count as spent what owners before this one held of windows that no write names: by clocks that were wrong."""
+        if self.epoch > 1 and any(level.budget.window is not None for level in self.levels):
+            _, *found = await written_off(self.store, self.record, self.clock.now())
+            if found:
+                await self.store.adjust(found)
 
     async def reserve(self, amounts: Amounts, node: str) -> None:
         """Set the estimate of a call aside, in every budget.
@@ -141,7 +149,10 @@ class Escrow:
     def _ops(
         self, level: Level, need: Amounts, node: str = "", *, want: Amounts | None = None, close: bool = False
     ) -> list[Adjust]:
-        """Settle and reserve in one; where a window has ended since, what is held of the old one goes back."""
+        """Settle and reserve in one; where a window has ended since, what is held of the old one goes back.
+
+        That rides on the run's next write: the same write says from when on an owner after this one has to look.
+        """
         now = self.clock.now()
         if want is None and not close:  # what is free goes back first: together with what is left it may be enough
             add(level.used, {unit: level.free.pop(unit) for unit in need if level.free.get(unit, 0) > 0})
@@ -149,12 +160,14 @@ class Escrow:
         level.used, level.spent, level.refill = {}, {}, {}
         level.free = {unit: max(0, number) for unit, number in level.free.items()}  # what was used above it is told now
         key = level.key if close and level.key and level.is_new else self._key(level, now)
-        changes = []
         if level.key and level.key != key:
             for flight in level.flights:  # a call in flight counts for the window that it began in, at its estimate
                 add(spent, level.bounded(flight))
-            left = BudgetOp(run=self.run, epoch=self.epoch, at=now, used=used, spent=spent, close=True)
-            changes.append(Adjust(level.key, left))
+                add(used, level.bounded(flight))
+            left = BudgetOp(
+                run=self.run, epoch=self.epoch, at=now, used=used, spent=spent, close=True, write_off=self.is_unsure
+            )
+            self.owed.append(Adjust(level.key, left))
             if level.flights:
                 self.past.append(Level(level.budget, level.limit, key=level.key, flights=level.flights))
             used, spent, level.free, level.flights = {}, {}, {}, []
@@ -163,8 +176,7 @@ class Escrow:
             run=self.run, epoch=self.epoch, at=now, used=used, spent=spent, want=need if want is None else want,
             need=need, limit=open_to(level, node), close=close, write_off=close and self.is_unsure,
         )  # fmt: skip
-        changes.append(Adjust(key, op))
-        return changes
+        return [Adjust(key, op)]
 
     def _key(self, level: Level, now: float) -> str:
         budget, day = level.budget, int(now // DAY_SECONDS)
@@ -252,7 +264,7 @@ class Escrow:
             close: the run is given up: what is left of the allowance goes back.
         """
         self.tick()
-        changes, self.owed = self.owed, []
+        changes: list[Adjust] = []
         now = self.clock.now()
         for old in self.past:
             if old.spent:
@@ -275,7 +287,8 @@ class Escrow:
                     level.free = {}
             elif want or is_over or not level.is_new:
                 changes += self._ops(level, {}, want=want)
-        return changes
+        owed, self.owed = self.owed, []
+        return owed + changes
 
     def answered(self, key: str, answer: BudgetAnswer) -> None:
         """Take what a write was granted."""

@@ -172,7 +172,7 @@ class Audit:
             self.watch.reach("budget written off at release")
             book.spent.update(mine)
             book.lost.update(mine)
-        elif mine and not op.close:
+        elif +mine and not op.close:  # nothing of a unit is nothing held: no row says whose epoch it is
             book.held[op.run] = op.epoch, mine
         for unit, number in answer.granted.items():
             most = op.limit[unit] + book.extra[unit]
