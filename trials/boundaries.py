@@ -144,7 +144,7 @@ def half_open(folder: Path, rounds: int, probes: int = 50) -> Figures:
         if sum(each) != 1:
             figures.blame("many" if sum(each) else "none", f"round {place}: {each} were let through")
         figures.reach(f"process {each.index(max(each))} probed")
-    say: Any = fork(lambda tell: tell(json.dumps(_standing(folder))))
+    say: Any = fork(lambda tell: tell(json.dumps(_standing(folder, rounds))))
     for place, status in enumerate(json.loads(heard(say))):
         if status != ("open" if place % 2 else "closed"):
             figures.blame("left", f"round {place}: {status}")
@@ -152,10 +152,10 @@ def half_open(folder: Path, rounds: int, probes: int = 50) -> Figures:
     return figures
 
 
-def _standing(folder: Path) -> list[str]:
+def _standing(folder: Path, rounds: int) -> list[str]:
     import asyncio
 
-    return asyncio.run(standing(folder))
+    return asyncio.run(standing(folder, rounds))
 
 
 # Kept

@@ -120,11 +120,11 @@ def watches(folder: Path, limit: int, times: int) -> Callable[[Say], None]:
     return lambda say: asyncio.run(watch(say))
 
 
-async def tallies(folder: Path) -> dict[str, Any]:
+async def tallies(folder: Path, most: int = 1000) -> dict[str, Any]:
     """Return all tallies, each as plain JSON."""
     store = open_store(f"sqlite:///{folder}/runs.db")
     await store.open()
-    found = {tally.key: json.loads(bytes(tally.body)) for tally in await store.find(Tallies())}
+    found = {tally.key: json.loads(bytes(tally.body)) for tally in await store.find(Tallies(limit=most))}
     await store.close()
     return found
 
@@ -173,11 +173,11 @@ def asks(folder: Path, place: int, steps: Steps, rounds: int, probes: int) -> Ca
     return lambda say: asyncio.run(ask(say))
 
 
-async def standing(folder: Path) -> list[str]:
+async def standing(folder: Path, rounds: int) -> list[str]:
     """Return how the breaker of each round stands."""
-    found = await tallies(folder)
+    found = await tallies(folder, rounds)
     states = {key: msgspec.convert(body, BreakerState) for key, body in found.items()}
-    return [states.get(f"breaker|fleet||{place}", BreakerState()).status for place in range(len(states))]
+    return [states.get(f"breaker|fleet||{place}", BreakerState()).status for place in range(rounds)]
 
 
 # A task that fails

@@ -25,7 +25,7 @@ from windlass.core.events import count
 from windlass.core.ops import Op
 from windlass.core.position import Position, path_key
 from windlass.core.records import ENCODER, Blob, Body, Head, Manifest, Row, Said
-from windlass.core.states import Status
+from windlass.core.states import ENDED, Status
 from windlass.core.tallies import Answer
 from windlass.engine.reconcile import Step
 from windlass.stores.base import Store, row_digest
@@ -52,7 +52,7 @@ class Journal:
         self.snapshot_due = False
         self.broken: BaseException | None = None
         self.at_release: list[Change] = []  # what the write that gives the run up carries
-        # What rides along with each write, given the step, the bytes of its row, and whether the run is given up.
+        # What rides along with each write, given the step, the bytes of its row, and whether the run needs no more.
         self.rider: Callable[[Step | None, int, bool], list[Change]] | None = None
         self.answered: Callable[[list[Adjust], tuple[Answer, ...]], None] = lambda *_: None
         self._ops: list[Op] = []
@@ -177,7 +177,7 @@ class Journal:
         if release:
             changes += tuple(self.at_release)
         if self.rider is not None:
-            changes += tuple(self.rider(None, 0, release))
+            changes += tuple(self.rider(None, 0, release or is_over(self.head.status)))
         write = Write(self.record.id, self.record.epoch, self.position.seq, (), self.head, changes, release)
         await self._send(write, flush=True)
 
@@ -220,7 +220,7 @@ class Journal:
         if due or self.snapshot_due:
             changes += self.snapshot()
         if self.rider is not None:
-            changes += tuple(self.rider(step, len(data), release))
+            changes += tuple(self.rider(step, len(data), release or is_over(status)))
         return Write(run, self.record.epoch, first - 1, (row,), self.head, changes, release)
 
     def branch(self, position: Position, branch: int) -> None:
@@ -295,6 +295,11 @@ class Journal:
             raise
         finally:
             self._sending = None
+
+
+def is_over(status: Status) -> bool:
+    """Say whether a run works on nothing: who owns it then only writes something down, and holds nothing."""
+    return status in ENDED or status is Status.PAUSED
 
 
 def weight(write: Write) -> int:
