@@ -451,3 +451,31 @@ async def test_after_a_process_died_the_log_is_written_again_before_anything_is_
         assert [(call.what, call.place) for call in writes[:2]] == [("write", 0), ("sync", 0)]
         assert await rows_of(store) == [(1, 1)]
         await store.close()
+
+
+async def test_a_log_whose_sync_failed_while_the_store_was_made_is_written_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = sqlite_file.schema_of
+
+    def failing(link: Link, url: str) -> int:
+        number = known(link, url)
+        disk.fails = number == 1  # the first migration is durable, the second will not be
+        return number
+
+    with Syncless() as disk, beside_sqlite(disk):
+        made = SQLiteStore(f"sqlite:///{tmp_path}/runs.db", vfs="syncless", slow=60.0)
+        with monkeypatch.context() as patch:
+            patch.setattr(sqlite_file, "schema_of", failing)
+            with pytest.raises(StoreUnavailable):
+                await made.open()
+        asked = [call.what for call in disk.log if call.what in ("write", "sync")]
+        assert asked[-2:] == ["write", "sync"]  # closing does not try it again
+        disk.fails, disk.log = False, []
+        store = SQLiteStore(made.url, vfs="syncless", slow=60.0)
+        await store.open()
+        assert [(call.what, call.place) for call in disk.log if call.what in ("write", "sync")][-2:] == [
+            ("write", 0),
+            ("sync", 0),
+        ]
+        await store.close()

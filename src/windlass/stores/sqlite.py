@@ -33,7 +33,7 @@ from windlass.stores.base import Capabilities
 from windlass.stores.sqlite_anchor import Anchor, read, refuse_empty, refuse_missing
 from windlass.stores.sqlite_file import Link, connect, latest, migrate, refusal, schema_of
 from windlass.stores.sqlite_place import MEMORY, path_of, prepare
-from windlass.stores.sqlite_start import take_up
+from windlass.stores.sqlite_start import let_be, take_up
 from windlass.stores.sqlite_writer import BUSY_SECONDS, SLOW_SECONDS, WAIT_SECONDS, Writer
 
 T = TypeVar("T")
@@ -104,7 +104,9 @@ class SQLiteStore:
         self._writer.link = await self._patiently(self._connect)
         try:
             await self._patiently(lambda: self._set_up(self._main()))
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, StoreUnavailable) and self.path != MEMORY:
+                let_be(self._writer.link, self.path)
             self._writer.close()
             raise
         self._pid, self._thread = os.getpid(), threading.get_ident()
@@ -135,6 +137,8 @@ class SQLiteStore:
             )
         if self.path != MEMORY:
             take_up(link, self._anchor, known, self._clock, self._writer.distrust)
+            if version and not known.store:
+                self._writer.distrust(link)  # who began to make the store may have met a sync that failed
 
     async def create(self, record: RunRecord, first: Write, owner: Owner | None) -> tuple[Answer, ...]:
         """Make a run with its first row; see `Store.create`."""

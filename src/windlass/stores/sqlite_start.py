@@ -106,6 +106,15 @@ def take_up(link: Link, anchor: Anchor, known: Known, clock: Clock, distrust: Ca
             LOG.warning("%s: not all could be looked at after an unclean stop: %s", anchor.url, error)
 
 
+def let_be(link: Link, path: str) -> None:
+    """Take nothing that the log holds for durable from now on: the disk has failed this connection.
+
+    Closing would sync the log once more, and the kernel says yes to what it has dropped after a sync that failed.
+    """
+    keep_log(link)
+    doubt(path)
+
+
 def keep_log(link: Link) -> None:
     """Leave the write-ahead log as it is when this connection closes: it may be all there is to look at."""
     link.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
@@ -113,16 +122,12 @@ def keep_log(link: Link) -> None:
 
 @contextmanager
 def chore(connect: Callable[[], Link], url: str) -> Iterator[Link]:
-    """Connect for a chore; where the disk fails it, nothing that the log holds is taken for durable from then on.
-
-    Closing would sync the log once more, and the kernel says yes to what it has dropped after a sync that failed.
-    """
+    """Connect for a chore; where the disk fails it, nothing that the log holds is taken for durable from then on."""
     link = connect()
     try:
         yield link
     except (apsw.IOError, apsw.FullError, StoreUnavailable):
-        keep_log(link)
-        doubt(path_of(url))
+        let_be(link, path_of(url))
         raise
     finally:
         link.close()
