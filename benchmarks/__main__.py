@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, print, and keep; `python -m benchmarks kills`, `policies`: see these modules."""
+"""`python -m benchmarks`: measure, print, and keep; `python -m benchmarks kills`, `policies`, `ports`: see them."""
 
 import argparse
 import json
@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import kills, machine, page, policies
+from benchmarks import kills, machine, page, policies, ports
 from benchmarks.figure import Figure
 from benchmarks.rows import ROWS
 from benchmarks.sizes import FULL, QUICK
@@ -52,6 +52,8 @@ def main(given: list[str] | None = None) -> int:
     words = sys.argv[1:] if given is None else given
     if words[:1] == ["kills"]:
         return kills.main(words[1:])
+    if words[:1] == ["ports"]:
+        return ports.main(words[1:])
     if words[:1] == ["policies"]:
         return policies.main(words[1:])
     asked = arguments(words)

@@ -18,9 +18,10 @@ ROWS = [
     if line.startswith("| `")
 ]
 NAMED = re.findall(r"\[(test_\w+)\]\(\.\./([\w/]+\.py)\)", PAGE)
-NO_LIMITS = {"undo", "validate"}  # compensations, and a judge of outputs
+NO_LIMITS = {"undo", "validate", "expect"}  # compensations, and judges of outputs
 NOT_OF_RUNS = {
-    "checkpoints", "durability", "types", "aliases", "version", "max_value", "tools", "dead_letters", "defaults"
+    "checkpoints", "durability", "types", "aliases", "version", "max_value", "tools", "models", "dead_letters",
+    "defaults", "rules", "redact",
 }  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import zip_longest
@@ -41,6 +41,8 @@ KILLS = ("kill", "killed after", "torn")
 PACES = {"loop": 1_000.0, "thread": 0.0}  # where commits are done
 MOST_REFUSALS = 5  # of one fault: a disk that was mended must not go on refusing
 LANES = 2
+
+Strike = Callable[[], dict[str, list[str]]]  # strikes once, and returns what was reached and what is bad
 
 
 class Point(Struct, frozen=True):
@@ -90,7 +92,7 @@ class Faulty(Disk):
             self._fail(self.point.mode, call)
         if call.what == "open":
             self.tell(f"opened {call.name}")
-        if call.what == "write":
+        if call.what == "write" or (call.what == "truncate" and call.place == 0):
             self.failed.discard(call.file)
         if call.what != "sync":
             do()
@@ -204,6 +206,26 @@ def spread(points: Sequence[Point], dice: Random, *, by_call: bool = True) -> It
     yield from (point for turn in zip_longest(*kinds.values()) for point in turn if point is not None)
 
 
+def collect(figures: Figures, jobs: Sequence[Strike], calls: Mapping[str, Counter[str]], points: int) -> Figures:
+    """Strike with each of these jobs, and put into the figures what came of it.
+
+    Args:
+        calls: of the disk, that were counted.
+        points: how many there are in all.
+    """
+    for given in lanes(jobs, LANES):
+        figures.trials += 1
+        for word in given["reached"]:
+            figures.reach(word)
+        for line in given["bad"]:
+            what, _, where = line.partition(": ")
+            figures.blame(what, where)
+    figures.shown["calls"] = {name: dict(found) for name, found in calls.items()}
+    figures.shown["points in all"] = points
+    figures.shown["not reached"] = figures.reached.pop("not reached", 0)
+    return figures
+
+
 def run(folder: Path, *, points: int = 0, seed: int = 3) -> Figures:
     """Strike at so many points, or at every one."""
     figures = Figures()
@@ -219,17 +241,8 @@ def run(folder: Path, *, points: int = 0, seed: int = 3) -> Figures:
     for mode, kinds in SWEPT.items():
         figures.reached |= {f"{mode} {kind}": 0 for kind in kinds}
     figures.reached |= {"refused": 0, "went-on": 0}
-    for given in lanes([partial(tried, folder / str(place), point) for place, point in enumerate(chosen)], LANES):
-        figures.trials += 1
-        for word in given["reached"]:
-            figures.reach(word)
-        for line in given["bad"]:
-            what, _, where = line.partition(": ")
-            figures.blame(what, where)
-    figures.shown["calls"] = {pace: dict(found) for pace, found in calls.items()}
-    figures.shown["points in all"] = len(every)
-    figures.shown["not reached"] = figures.reached.pop("not reached", 0)
-    return figures
+    jobs = [partial(tried, folder / str(place), point) for place, point in enumerate(chosen)]
+    return collect(figures, jobs, calls, len(every))
 
 
 TRIALS = (

@@ -25,16 +25,15 @@ from msgspec import Struct
 from trials.disk_scenes import PATIENCE, Quiet, Tell
 from trials.figures import Figures, Trial
 from trials.retention import build, seen
-from trials.sweep import KILLS, SWEPT, Faulty, Point, spread
+from trials.sweep import KILLS, SWEPT, Faulty, Point, collect, spread
 from windlass.core import crashpoint
 from windlass.core.errors import StoreBehind, StoreError, StoreUnavailable
 from windlass.core.queries import Runs
 from windlass.stores.sqlite import SQLiteStore
-from windlass.testing.crash_forks import fork, lanes
+from windlass.testing.crash_forks import fork
 from windlass.testing.disk import beside_sqlite
 from windlass.testing.specimens import an_owner
 
-LANES = 2
 PAGE = 4096
 ENDS = ("", "-wal", ".anchor")
 VICTIM = "asks"
@@ -322,17 +321,7 @@ def run(folder: Path, *, points: int = 0, seed: int = 5) -> Figures:
     figures.reached |= {f"{name}: {mode}": 0 for name in CHORES for mode in SWEPT}
     figures.reached["refused"] = 0
     jobs = [partial(tried, folder, place, point.pace, point) for place, point in enumerate(chosen)]
-    for given in lanes(jobs, LANES):
-        figures.trials += 1
-        for word in given["reached"]:
-            figures.reach(word)
-        for line in given["bad"]:
-            what, _, where = line.partition(": ")
-            figures.blame(what, where)
-    figures.shown["calls"] = {name: dict(found) for name, found in calls.items()}
-    figures.shown["points in all"] = len(every)
-    figures.shown["not reached"] = figures.reached.pop("not reached", 0)
-    return figures
+    return collect(figures, jobs, calls, len(every))
 
 
 TRIALS = (

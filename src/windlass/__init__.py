@@ -4,13 +4,21 @@ from windlass.core.blueprint import END, END_ONLY, EVERY_STEP, SAVEPOINTS, Bluep
 from windlass.core.errors import (
     AttemptTimeout,
     DefinitionError,
+    OutputRefused,
     RunFailed,
     TaskError,
     ValidationFailed,
     WindlassError,
 )
 from windlass.core.events import Event
+from windlass.core.judged import Judged, Problem, Rated
+from windlass.core.logs import SecretFilter
+from windlass.core.prompts import Prompt
+from windlass.core.redact import Redact
+from windlass.core.secret import Secret
 from windlass.core.states import Status
+from windlass.core.talk import Chunk, Filled, Message, Model, ModelAnswer, ModelRequest, Price, ToolCall
+from windlass.core.usage import Usage
 from windlass.core.words import (
     EffectNotDone,
     Failed,
@@ -30,23 +38,29 @@ from windlass.core.words import (
 from windlass.engine.context import Context, SyncContext
 from windlass.engine.runtime import Runtime
 from windlass.graph.graph import Graph
+from windlass.graph.models import fallback, model
 from windlass.graph.pipeline import Edge, Pipeline
 from windlass.graph.reducers import Initial, add, append, ephemeral, maximum, merge, overwrite, reducer, unique_by
 from windlass.graph.task import AgentSpec, Task, task
 from windlass.graph.tools import tool
 from windlass.policies.breaker import Breaker
-from windlass.policies.budget import Budget, Cost, HandTo, Usage, WrapUp
+from windlass.policies.budget import Budget, Cost, HandTo, WrapUp
 from windlass.policies.limit import Limit
+from windlass.policies.output import Expect, judge
+from windlass.policies.parsers import PartialJson
 from windlass.policies.permission import Allow, Ask, Deny
 from windlass.policies.platform import Ceilings, Defaults, Platform
 from windlass.policies.retry import NO_RETRY, Retry
+from windlass.policies.rules import Case, Normal, Rules, rule
 
 __all__ = [
     "END", "END_ONLY", "EVERY_STEP", "NO_RETRY", "SAVEPOINTS", "AgentSpec", "Allow", "Ask", "AttemptTimeout",
-    "Blueprint", "Breaker", "Budget", "Ceilings", "Checkpoints", "Context", "Cost", "Defaults", "DefinitionError",
-    "Deny", "Edge", "EffectNotDone", "Event", "Failed", "Graph", "HandTo", "Happened", "Initial", "Limit", "Output",
-    "Pipeline", "Platform", "Recover", "RecoveryAction", "Result", "Retry", "RunFailed", "Runtime", "Send", "Status",
-    "Stream", "SyncContext", "Task", "TaskError", "Tool", "Undo", "Update", "Usage", "ValidationFailed",
-    "ValidationResult", "WindlassError", "WrapUp", "Yields", "add", "append", "ephemeral", "maximum", "merge",
-    "overwrite", "reducer", "task", "tool", "unique_by",
+    "Blueprint", "Breaker", "Budget", "Case", "Ceilings", "Checkpoints", "Chunk", "Context", "Cost", "Defaults",
+    "DefinitionError", "Deny", "Edge", "EffectNotDone", "Event", "Expect", "Failed", "Filled", "Graph", "HandTo",
+    "Happened", "Initial", "Judged", "Limit", "Message", "Model", "ModelAnswer", "ModelRequest", "Normal", "Output",
+    "OutputRefused", "PartialJson", "Pipeline", "Platform", "Price", "Problem", "Prompt", "Rated", "Recover",
+    "RecoveryAction", "Redact", "Result", "Retry", "Rules", "RunFailed", "Runtime", "Secret", "SecretFilter", "Send",
+    "Status", "Stream", "SyncContext", "Task", "TaskError", "Tool", "ToolCall", "Undo", "Update", "Usage",
+    "ValidationFailed", "ValidationResult", "WindlassError", "WrapUp", "Yields", "add", "append", "ephemeral",
+    "fallback", "judge", "maximum", "merge", "model", "overwrite", "reducer", "rule", "task", "tool", "unique_by",
 ]  # fmt: skip

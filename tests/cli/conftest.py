@@ -1,5 +1,6 @@
 """The command line in process: `windlass("run", …)` in a folder of its own that holds flows.py."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -13,7 +14,9 @@ from typing import Any
 
 import pytest
 
+from windlass import Runtime
 from windlass.cli import main
+from windlass.core.changes import Adjust
 
 
 @dataclass(frozen=True)
@@ -95,3 +98,15 @@ def wait_for(path: Path) -> None:
             return
         pause.wait(0.005)
     raise AssertionError(f"{path} did not appear")
+
+
+def adjust(*changes: Adjust, claims: str = "") -> None:
+    """Change shared numbers of the store in the current directory, as the owner of a run where one is named."""
+
+    async def go() -> None:
+        async with Runtime("sqlite:///.windlass/windlass.db") as runtime:
+            if claims:
+                await runtime.store.claim(claims, runtime.services.owner)
+            await runtime.store.adjust(changes)
+
+    asyncio.run(go())

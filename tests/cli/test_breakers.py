@@ -1,10 +1,8 @@
 """How breakers and limits stand, who probes, and who holds permits."""
 
-import asyncio
 from pathlib import Path
 
-from tests.cli.conftest import Windlass
-from windlass import Runtime
+from tests.cli.conftest import Windlass, adjust
 from windlass.core.changes import Adjust
 from windlass.core.tallies import BreakerOp, LimitOp, Verb
 
@@ -19,16 +17,7 @@ async def buy(item: str) -> int:
 
 shop = Pipeline("shop", [buy])
 """
-STORE = "sqlite:///.windlass/windlass.db"
 HOLDER = "r|1|a#1"
-
-
-def adjust(*changes: Adjust) -> None:
-    async def go() -> None:
-        async with Runtime(STORE) as runtime:
-            await runtime.store.adjust(changes)
-
-    asyncio.run(go())
 
 
 def told(verb: Verb, at: float) -> BreakerOp:

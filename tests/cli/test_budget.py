@@ -1,12 +1,10 @@
 """What was spent, what is held, and what is left."""
 
-import asyncio
 from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Windlass
-from windlass import Runtime
+from tests.cli.conftest import Windlass, adjust
 from windlass.core.changes import Adjust
 from windlass.core.tallies import BudgetOp
 
@@ -26,21 +24,11 @@ async def buy(item: str, ctx: Context) -> int:
 shop = Pipeline("shop", [buy], budget=Budget(money=2, steps=10))
 platform = Platform(budgets=[Budget(money=5, per="tenant", window="day"), Budget(money=100, per="tenant")])
 """
-STORE = "sqlite:///.windlass/windlass.db"
 
 
 @pytest.fixture(autouse=True)
 def shop(folder: Path) -> None:
     (folder / "shop.py").write_text(SHOP)
-
-
-def adjust(*changes: Adjust) -> None:
-    async def go() -> None:
-        async with Runtime(STORE) as runtime:
-            await runtime.store.claim("s", runtime.services.owner)  # nobody else is granted anything of its budget
-            await runtime.store.adjust(changes)
-
-    asyncio.run(go())
 
 
 def test_spent_and_left(windlass: Windlass) -> None:
@@ -68,7 +56,10 @@ def test_who_holds_and_who_raised(windlass: Windlass) -> None:
     own = BudgetOp(run="s", epoch=2, at=1.0, want=want, raise_by={"money": 1_000_000}, raise_id="q")
     tenant = BudgetOp(run="other", epoch=2, at=1.0, want=want)
     adjust(
-        Adjust("budget|run|s", own), Adjust("budget|tenant|default", tenant), Adjust("budget|tenant|default2", tenant)
+        Adjust("budget|run|s", own),
+        Adjust("budget|tenant|default", tenant),
+        Adjust("budget|tenant|default2", tenant),
+        claims="s",  # nobody else is granted anything of its budget
     )
     run, default = windlass("budget", "show", "shop.py:shop", "--run", "s", "--json").objects
     assert run["units"]["money"] == {

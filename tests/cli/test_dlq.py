@@ -201,4 +201,4 @@ def test_a_platform_that_is_not_there(windlass: Windlass, monkeypatch: pytest.Mo
         assert windlass("run", "shop.py:orders", "--input", "4", "--platform", target).code == 4
     monkeypatch.setenv("WINDLASS_PLATFORM", "shop.py:nothing")
     assert windlass("run", "shop.py:orders", "--input", "4").code == 4
-    assert windlass("runs", "list").code == 5  # it drives nothing, so no platform is loaded, and there is no store
+    assert windlass("runs", "list").code == 5  # it drives nothing, so no platform is needed, and there is no store

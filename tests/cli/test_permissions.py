@@ -55,7 +55,7 @@ def asked(windlass: Windlass, folder: Path) -> Asked:
         ('pricing {"amount": 5}', 0, "allow", "allow *"),
         ('pricing {"amount": 501}', 3, "ask", "ask pricing when args.amount > 500"),
         ('pricing {"amount": 10001}', 3, "ask", "ask pricing when args.amount > 500"),
-        ('tool:pricing {"amount": "5"}', 1, "deny", "allow pricing when args.amount <= 10000"),
+        ('tool:pricing {"amount": 4611686018427387904}', 3, "ask", "ask pricing when args.amount > 500"),
         ('drop {"table": "users"}', 0, "allow", "allow drop"),
         ("effect:push", 0, "allow", "allow effect:push"),
         ("effect:drop {}", 1, "deny", "none"),
@@ -94,6 +94,7 @@ def test_the_definition_speaks_for_a_task_that_does_not(asked: Asked) -> None:
     [
         ("pricng {}", "did you mean 'pricing'?"),
         ("pricing {}", "'amount' is missing"),
+        ('tool:pricing {"amount": "5"}', "tool pricing.amount: expected `int`, got `str`"),
         ('pricing {"amount": 1, "to": 2}', "there is no 'to'"),
         ("pricing {amount: 1}", "this is not JSON"),
         ("pricing [1]", "followed by a JSON object"),

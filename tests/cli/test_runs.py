@@ -71,6 +71,27 @@ def test_show_a_run_that_failed(windlass: Windlass) -> None:
     }  # fmt: skip
 
 
+SHOP = """
+from windlass import Ceilings, Limit, Pipeline, Platform, Retry, task
+
+
+@task(retry=Retry.fixed(0, on=KeyError, max_attempts=5), limits=["till"])
+async def buy(item: str) -> int:
+    raise KeyError(item)
+
+
+shop = Pipeline("shop", [buy])
+platform = Platform(limits=[Limit("till", concurrency=2)], ceilings=Ceilings(attempts=3))
+"""
+
+
+def test_how_many_attempts_there_may_be_is_known_with_the_platform(windlass: Windlass, folder: Path) -> None:
+    (folder / "shop.py").write_text(SHOP)
+    run = windlass("run", "shop.py:shop", "--input", "tea", "--id", "s", "--platform", "shop.py:platform")
+    assert "s failed at buy#1, attempt 3 of 3\n" in run.out
+    assert "attempt 3 of 5" in windlass("runs", "show", "s", "shop.py:shop").out
+
+
 @pytest.mark.usefixtures("some_runs")
 def test_show_a_run_that_waits(windlass: Windlass) -> None:
     shown = windlass("runs", "show", "q", "--json").object

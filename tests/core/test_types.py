@@ -350,6 +350,13 @@ def test_what_does_not_fit_is_refused_with_its_path(value: object, annotation: o
     assert str(caught.value).startswith(said)
 
 
+@pytest.mark.parametrize("value", ["\ud800", {"\ud800": 1}, {"color": "\ud800"}, ["\ud800"], [{"\udfff": []}]])
+@pytest.mark.parametrize("annotation", [Leaf, int, list[Leaf], dict[int, Leaf], Literal["x"], datetime, UUID, set[int]])
+def test_half_a_surrogate_pair_is_refused_as_anything_else(value: object, annotation: Any) -> None:
+    with pytest.raises(InputError):
+        convert(value, annotation, "input")
+
+
 def test_a_value_that_contains_itself_is_refused() -> None:
     leaf: dict[str, Any] = {"color": "red"}
     leaf["next"] = {"leaves": [leaf]}
@@ -362,11 +369,16 @@ def test_a_value_that_contains_itself_is_refused() -> None:
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-2, 2) | st.floats() | st.text(max_size=3) | st.just("red"),
+    st.none()
+    | st.booleans()
+    | st.integers(-2, 2)
+    | st.floats()
+    | st.text(max_size=3)
+    | st.sampled_from(["red", "\ud800"]),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
         st.dictionaries(
-            st.sampled_from(["color", "next", "item", "a", "b", "hardNess", "by", "1", ""]), inner, max_size=4
+            st.sampled_from(["color", "next", "item", "a", "b", "hardNess", "by", "1", "", "\ud800"]), inner, max_size=4
         ),
     ),
     max_leaves=8,

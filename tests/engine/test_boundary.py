@@ -23,6 +23,7 @@ from windlass import (
     task,
     tool,
 )
+from windlass.engine.escrow import Escrow
 from windlass.policies.permission import Rule
 
 DONE: list[tuple[str, str, dict[str, Any]]] = []  # what was executed: kind, name, arguments
@@ -314,6 +315,41 @@ def test_a_denied_task_does_not_get_its_way(how: str) -> None:
         assert DONE == []
         assert found.output == 0 if how == "catch" else found["code"] == "policy.denied"
 
+    simulate(main)
+
+
+@pytest.mark.parametrize("kind", ["call", "effect"])
+@pytest.mark.parametrize("changes", [False, True])
+def test_arguments_that_change_after_the_decision_are_refused(
+    kind: str, changes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The estimate has to be asked for, and while the call waits for it the task changes what was judged."""
+    amounts = [1]
+    reserve = Escrow.reserve
+
+    async def slowly(escrow: Escrow, asked: dict[str, int], node: str) -> None:
+        await reserve(escrow, asked, node)
+        if changes:
+            amounts[0] = 1_000_000
+
+    async def pay(amounts: list[int]) -> int:
+        DONE.append((kind, "pay", {"amounts": [*amounts]}))
+        return amounts[0]
+
+    @task(grants=[Allow(f"{kind}:pay", when="args.amounts[0] <= 10")])
+    async def act(n: int, ctx: Context) -> int:
+        way = ctx.call if kind == "call" else ctx.effect
+        return int(await way("pay", pay, amounts, cost=Cost(estimate=Usage(money=1))))
+
+    async def main(house: House) -> None:
+        found = await house.live(begin(Pipeline("p", [act], budget=Budget(money=9)), 1))
+        if changes:
+            assert (found["code"], DONE) == ("policy.denied", [])
+            assert (await house.tally("budget|run|r")).spent == {}
+        else:
+            assert (found.output, len(DONE)) == (1, 1)
+
+    monkeypatch.setattr(Escrow, "reserve", slowly)
     simulate(main)
 
 

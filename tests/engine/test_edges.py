@@ -172,6 +172,13 @@ def asking(unit: str, rounds: int = 12) -> Any:
     return research(BUDGETS[unit]("ask"), at_most=rounds)
 
 
+async def give(runtime: Runtime, more: float) -> str:
+    """Answer the run's one question; returns its id."""
+    (question,) = await runtime.questions("r")
+    await runtime.answer(question.id, more, by="ann")
+    return question.id
+
+
 @pytest.mark.parametrize("unit", BUDGETS)
 @pytest.mark.parametrize("more", [30, 0])
 def test_a_person_says_how_much_more_it_may_be(unit: str, more: int) -> None:
@@ -185,8 +192,7 @@ def test_a_person_says_how_much_more_it_may_be(unit: str, more: int) -> None:
             return "asked"
 
         async def answer(runtime: Runtime) -> Any:
-            (question,) = await runtime.questions("r")
-            await runtime.answer(question.id, more, by="ann")
+            await give(runtime, more)
             return await go_on()(runtime) if not runtime.driving else await end(runtime, "r")
 
         assert await house.live(ask) == "asked"
@@ -203,7 +209,7 @@ def test_a_person_says_how_much_more_it_may_be(unit: str, more: int) -> None:
     simulate(main)
 
 
-@pytest.mark.parametrize("unit", ["money", "steps"])
+@pytest.mark.parametrize("unit", ["money", "steps", "wall_time"])
 @pytest.mark.parametrize(
     "death",
     [Death(verb, number, after) for verb in ("adjust", "commit") for number in (1, 2, 3) for after in (False, True)],
@@ -227,7 +233,9 @@ def test_an_answer_raises_a_budget_once_whoever_dies(unit: str, death: Death) ->
             found = await house.live(go_on(), graph)
         assert getattr(found, "status", found) == "completed"
         state = await house.tally(RUN)
-        assert state.extra == {unit: 30 * (1_000_000 if unit == "money" else 1)}
+        more: dict[str, Any] = {unit: 30}
+        assert state.extra == Budget(**more).shared
+        assert len(await told(house, "budget.raised")) == 1
 
     simulate(main)
 
@@ -252,8 +260,7 @@ def test_calls_at_once_ask_one_question(more: int) -> None:
         async def steps(runtime: Runtime) -> Any:
             await runtime.start(pipeline, 6, "r")
             assert (await runtime.wait("r")).status == "waiting"
-            (question,) = await runtime.questions("r")
-            await runtime.answer(question.id, more)
+            await give(runtime, more)
             return await end(runtime, "r")
 
         found = await house.live(steps)
@@ -271,13 +278,34 @@ def test_too_little_more_is_asked_for_again() -> None:
             await runtime.start(graph, {}, "r")
             for _ in range(3):
                 assert (await runtime.wait("r")).status == "waiting"
-                (question,) = await runtime.questions("r")
-                await runtime.answer(question.id, 1)
+                await give(runtime, 1)
             return await end(runtime, "r")
 
         found = await house.live(work)
         assert getattr(found, "status", found) == "completed"
         assert (await house.tally(RUN)).extra == {"money": 3_000_000}
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("death", KILLS)
+def test_time_that_is_too_little_is_given_and_told_once_each_time(death: Death | None) -> None:
+    graph = asking("wall_time")
+
+    async def main(house: House) -> None:
+        async def work(runtime: Runtime) -> Any:
+            while (found := await go_on()(runtime)).status == "waiting":
+                answers.append(await give(runtime, 100 if answers else 0.25))
+            return found
+
+        answers: list[str] = []
+        await house.live(begin(graph, {}))
+        found = await house.live(work, graph, death=death) or await house.live(work, graph)
+        assert getattr(found, "status", found) == "completed"
+        raised = [event["by"] for event in await told(house, "budget.raised")]
+        assert raised == [250, 100_000]
+        state = await house.tally(RUN)
+        assert (state.extra, len(state.raised)) == ({"wall": 100_250}, 2)
 
     simulate(main)
 
@@ -289,13 +317,11 @@ def test_a_run_that_was_refused_more_may_be_resumed_and_asks_again(unit: str) ->
     async def main(house: House) -> None:
         async def work(runtime: Runtime) -> Any:
             await runtime.run(graph, {}, "r")
-            (question,) = await runtime.questions("r")
-            await runtime.answer(question.id, 0)
+            await give(runtime, 0)
             assert (await end(runtime, "r"))["code"] == "policy.budget"
             await runtime.resume("r")
             assert (await runtime.wait("r")).status == "waiting"
-            (question,) = await runtime.questions("r")
-            await runtime.answer(question.id, 30)
+            await give(runtime, 30)
             return await end(runtime, "r")
 
         found = await house.live(work)

@@ -25,6 +25,7 @@ from windlass import (
     tool,
 )
 from windlass.core.errors import ContextClosed, StoreUnavailable
+from windlass.engine.escrow import Escrow
 from windlass.stores.memory import MemoryStore
 
 PAID: list[int] = []  # what the world outside was paid, a number for each call
@@ -32,6 +33,8 @@ KILLS = [
     Death(verb, number, after) for verb in ("commit", "adjust") for number in (1, 2, 3, 4) for after in (False, True)
 ]
 RUN = "budget|run|r"
+TENANT = "budget|tenant|default"
+HERE: list[House] = []
 ONE = 1_000_000
 
 
@@ -260,6 +263,113 @@ def test_what_a_call_came_to_is_counted_or_its_estimate(used: Any, spent: int, s
         assert len(estimated) == (3 if said else 0)
         assert all(said in event["why"] for event in estimated if said)
         assert (found["code"] == "policy.budget") if spent > 4_000_000 else found.output == 1
+
+    simulate(main)
+
+
+CHEAP = Usage(money=2, tokens_in=7)
+MUCH = [Death("commit", number, after) for number in (2, 5, 9, 13, 16, 30) for after in (False, True)]
+
+
+@pytest.mark.parametrize("per", ["run", "tenant"])
+def test_the_calls_of_a_while_are_held_where_much_is_left(per: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most writes tell nothing of a budget; what is told is all that was spent, also of what has no limit."""
+    ridden: list[int] = []
+    ride = Escrow.ride
+
+    def watched(escrow: Escrow, *, close: bool) -> Any:
+        changes = ride(escrow, close=close)
+        ridden.append(len(changes))
+        return changes
+
+    monkeypatch.setattr(Escrow, "ride", watched)
+    pipeline = spender(40, CHEAP, lambda _: Usage(money=1, tokens_in=3), budget=Budget(money=20_000, per=per))
+
+    async def main(house: House) -> None:
+        assert (await house.live(begin(pipeline, 1))).output == 1
+        state = await house.tally(RUN if per == "run" else TENANT)
+        assert (state.spent, state.held) == ({"money": 40 * ONE, "tokens_in": 120}, {})
+        assert len(ridden) > 40
+        assert sum(ridden) < 10
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("death", MUCH)
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("per", ["run", "tenant"])
+def test_what_was_paid_is_held_where_much_is_left(per: Any, together: bool, death: Death) -> None:
+    """A killed owner's calls are covered by what it held, of every unit; more than a part of what was left is not."""
+    pipeline = spender(
+        40, CHEAP, lambda _: Usage(money=1, tokens_in=3), together=together, budget=Budget(money=20_000, per=per)
+    )
+    key = RUN if per == "run" else TENANT
+
+    async def main(house: House) -> None:
+        found = await house.live(begin(pipeline, 1), death=death)
+        state = await house.tally(key)
+        for unit, each in (("money", ONE), ("tokens_in", 3)):
+            total = state.spent.get(unit, 0) + state.held.get(unit, 0)
+            assert total >= len(PAID) * each
+        most = len(PAID) + (80 + 200 if together else 2 + 20)  # paid, set aside for calls, and held for the next ones
+        assert state.spent.get("money", 0) + state.held.get("money", 0) <= most * ONE
+        if found is None:
+            found = await house.live(go_on(), pipeline)
+        after = await house.tally(key)
+        assert (found.output, after.held) == (1, {})
+        assert after.spent["money"] >= len(PAID) * ONE
+        assert after.spent["tokens_in"] >= len(PAID) * 3
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("number", range(2, 7))
+def test_what_nobody_has_expected_is_told_with_its_call(number: int) -> None:
+    """Nothing is held of a unit that the estimate does not name, so it cannot wait for a later write."""
+    budget = Budget(money=20_000, tokens_in=10_000)
+    pipeline = spender(8, Usage(money=1), lambda _: Usage(money=1, tokens_in=3), budget=budget)
+
+    async def main(house: House) -> None:
+        assert await house.live(begin(pipeline, 1), death=Death("commit", number, after=True)) is None
+        state = await house.tally(RUN)
+        assert state.spent["tokens_in"] == len(PAID) * 3 > 0
+
+    simulate(main)
+
+
+@pytest.mark.parametrize(("limit", "held"), [(19, 1), (220, 2), (2_000, 10), (9_000, 10)])
+def test_of_little_that_is_left_little_is_held(limit: int, held: int) -> None:
+    """A hundredth of what is left to the run, but the next call, and at most ten."""
+    seen: list[int] = []
+
+    async def look() -> int:
+        found = await HERE[0].tally(RUN)
+        seen.append(found.held["model_calls"])
+        return 1
+
+    @task
+    async def work(n: int, ctx: Context) -> int:
+        for place in range(3):
+            await ctx.call("look", look, key=f"{place}", cost=Cost(estimate=Usage(model_calls=1)))
+        return n
+
+    async def main(house: House) -> None:
+        HERE[:] = [house]
+        assert (await house.live(begin(Pipeline("p", [work], budget=Budget(model_calls=limit)), 1))).output == 1
+        assert seen == [1, held, held]
+        assert (await house.tally(RUN)).spent == {"model_calls": 3}
+
+    simulate(main)
+
+
+@pytest.mark.parametrize("together", [False, True])
+@pytest.mark.parametrize("limit", [3, 25, 120])
+def test_a_run_makes_exactly_the_calls_that_it_may(limit: int, together: bool) -> None:
+    async def main(house: House) -> None:
+        pipeline = spender(limit + 5, Usage(model_calls=1), together=together, budget=Budget(model_calls=limit))
+        found = await house.live(begin(pipeline, 1))
+        assert (found["code"], len(PAID)) == ("policy.budget", limit)
+        assert (await house.tally(RUN)).spent == {"model_calls": limit}
 
     simulate(main)
 

@@ -46,10 +46,10 @@ PAGED = Deny("search", when="has(args.page)")
         ("search", {"query": "x"}, [SMALL], "policy.denied"),  # the default is a final argument, too
         ("search", {"query": "x", "page": 7}, [Allow("search"), PAGED], "policy.denied"),
         ("search", {"query": "x", "pages": 7}, [Allow("search"), PAGED], ""),
-        ("search", {"query": "x", "limit": float("nan")}, [SMALL], "policy.denied"),
+        ("search", {"query": "x", "limit": float("nan")}, [SMALL], "value.tool_arguments"),
         ("search", {"query": "x", "limit": 2**70}, [SMALL], "policy.denied"),
-        ("search", {"query": "x", "limit": [[{}]]}, [SMALL], "policy.denied"),
-        ("search", {}, [Allow("*")], "value.input"),
+        ("search", {"query": "x", "limit": [[{}]]}, [Allow("search")], "value.tool_arguments"),
+        ("search", {}, [Allow("*")], "value.tool_arguments"),
         ("serach", {"query": "x"}, [Allow("*")], "policy.tool_unknown"),
         ("push", {}, [Allow("push", when='args.branch == "main"')], ""),
         ("push", {"branch": "other"}, [Allow("push", when='args.branch == "main"')], "policy.denied"),

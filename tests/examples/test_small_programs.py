@@ -9,12 +9,26 @@ from tests.examples.conftest import EXAMPLES, Program
 
 SHOWN = {
     "converge.py": ["completed after 39 rounds", r"core +0\.3685"],
+    "extract.py": [
+        r"What is the output of read#1\[3\]\? confidence: 0.55 by field sure is below act=0.8",
+        '"total": 2859.5',
+        r"77: rules: total: is not above 0 \(got -50\.0\)",
+        "D-9: parser: strings in other quotes",
+        "R-144: confidence: 0.55",
+        "dead letter .*: output, .* there is no JSON object in the answer",
+    ],
     "fan_out.py": ["1000 activations and a join", "871 needs 178 steps", "999 counted, 1 failed and collected"],
     "fleet.py": [
         "50 of 50 agents completed with 200 answers, at most ([1-9]|10) calls at once",
         r"down for 2 s: (\d|1\d) calls met that; the breaker opened [1-9]\d* times",
     ],
     "flaky.py": ["attempt 2 failed: .*503", "attempt 3 gave", "asked 1 time for /order and 3 times for /price"],
+    "openai_client.py": [
+        "attempt 1: gpt-5-mini used .*'tokens_out': 13",
+        "attempt 1 failed: the title is there",
+        "attempt 2: gpt-5-mini used",
+        "the server was asked 2 times",
+    ],
     "order_agent.py": [
         r"[1-9]\d* refused, [1-9]\d* timed out.* the breaker opened [1-9]\d* times",
         r"429 [1-9]\d* times, 503 [1-9]\d* times",

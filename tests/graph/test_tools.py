@@ -2,15 +2,17 @@
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import msgspec
 import pytest
 
-from windlass.core.errors import DefinitionError, InputError
+from windlass import Context, Pipeline, task
+from windlass.core.errors import DefinitionError, InputError, ToolArgumentsInvalid
+from windlass.core.usage import Usage
 from windlass.core.words import Happened, Tool
 from windlass.graph.tools import grants_of, tool, tools_of
-from windlass.policies.budget import Usage
 from windlass.policies.permission import Allow, Ask, Deny
 
 
@@ -77,6 +79,9 @@ class Unreadable:
     def __call__(self) -> None: ...
 
 
+def untyped(amount) -> None: ...  # type: ignore[no-untyped-def]  # noqa: ANN001
+def untyped_more(amount: int, **more) -> None: ...  # type: ignore[no-untyped-def]  # noqa: ANN003
+def nameless(amount: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 def positional(amount: int, /) -> None: ...
 def many(*amounts: int) -> None: ...
 
@@ -94,6 +99,9 @@ def many(*amounts: int) -> None: ...
         (lambda: tool(positional), "tool.parameters"),
         (lambda: tool(many), "tool.parameters"),
         (lambda: tool(Unreadable(), name="x"), "tool.parameters"),
+        (lambda: tool(untyped), "tool.types"),
+        (lambda: tool(untyped_more), "tool.types"),
+        (lambda: tool(nameless), "tool.types"),
         (lambda: tool(push.fn, cost=0.5), "tool.cost"),  # type: ignore[call-overload]
         (lambda: tool(push.fn, cost=Usage(tokens_in=-1)), "budget.usage"),
         (lambda: tool(push.fn, on_doubt="never"), "tool.on_doubt"),  # type: ignore[call-overload]
@@ -145,6 +153,84 @@ def test_grants_that_fit_are_kept_as_they_are() -> None:
     assert grants_of(None, TOOLS, "x") is None
     assert grants_of((), TOOLS, "x") == ()
     assert grants_of([Allow("*")], {}, "x") == (Allow("*"),)
+
+
+@dataclass(frozen=True)
+class Place:
+    city: str
+    zip: int = 0
+
+
+class Shop:
+    def __call__(self, item: str) -> str:
+        return item
+
+
+def test_the_schema_of_a_tool_is_that_of_its_signature() -> None:
+    @tool
+    def order(
+        place: Place, *, amount: Annotated[int, msgspec.Meta(ge=1)] = 1, kind: Literal["a", "b"] | None = None,
+        others: tuple[Place, ...] = (), anything: Any = None,
+    ) -> None:  # fmt: skip
+        """Order something."""
+
+    assert order.description == "Order something."
+    assert order.schema == {
+        "type": "object",
+        "properties": {
+            "place": {"$ref": "#/$defs/Place"},
+            "amount": {"type": "integer", "minimum": 1},
+            "kind": {"anyOf": [{"enum": ["a", "b"]}, {"type": "null"}]},
+            "others": {"type": "array", "items": {"$ref": "#/$defs/Place"}},
+            "anything": {},
+        },
+        "additionalProperties": False,
+        "required": ["place"],
+        "$defs": {
+            "Place": {
+                "title": "Place", "type": "object", "required": ["city"],
+                "properties": {"city": {"type": "string"}, "zip": {"type": "integer", "default": 0}},
+            },
+        },
+    }  # fmt: skip
+    assert search.schema["additionalProperties"] == {}
+    assert tool(Shop(), name="shop").schema["properties"] == {"item": {"type": "string"}}
+    assert order.arguments({"place": {"city": "Paris"}})["place"] == Place("Paris")
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"place": {"city": 3}}, "tool order.place.city"),
+        ({"place": {"city": "x"}, "amount": 0}, "tool order.amount"),
+        ({"place": {"city": "x"}, "kind": "c"}, "tool order.kind"),
+        ({"place": {"city": "x"}, "others": [{}]}, "tool order.others[0]"),
+    ]
+    for given, path in wrong:
+        with pytest.raises(ToolArgumentsInvalid) as caught:
+            order.arguments(given)
+        assert caught.value.path == path
+
+
+def test_the_digest_of_a_tool_is_of_what_a_model_is_told() -> None:
+    def made(name: str = "pay", doc: str = "Pay.", kind: Any = int) -> str:
+        def pay(amount: int) -> None: ...
+
+        pay.__doc__ = doc
+        pay.__annotations__["amount"] = kind
+        return tool(pay, name=name).digest
+
+    assert made() == made()
+    assert len({made(), made(name="buy"), made(doc="Pay all."), made(kind=float)}) == 4
+
+
+def test_values_of_a_tools_types_are_kept() -> None:
+    @tool
+    async def order(place: Place) -> str:
+        return place.city
+
+    @task(grants=[Allow("order")])
+    async def act(n: int, ctx: Context) -> str:
+        return str(await ctx.tool("order", place=Place("Paris", n)))
+
+    codec = Pipeline("p", [act], tools=[order]).compile().codec
+    assert codec.decode(codec.encode(Place("Paris")).data) == Place("Paris")
 
 
 def test_a_tool_is_frozen() -> None:

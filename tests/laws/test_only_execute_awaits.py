@@ -56,9 +56,10 @@ def test_the_source_awaits_user_code_in_two_places_only() -> None:
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ASKING:
                 asked.add(path.stem)
     assert awaited == {"execute", "functions"}
-    assert called <= {"execute", "functions", "plan", "reconcile", "initiate", "failures"}  # sync, or an async iterator
-    # Calls, effects and their verify functions, undos: user code that tasks or a rollback asked for.
-    assert asked == {"calls", "effects", "doubts", "undo", "functions"}
+    # sync, or an async iterator
+    assert called <= {"execute", "functions", "plan", "reconcile", "initiate", "failures", "models"}
+    # Calls, models, effects and their verify functions, undos: user code that tasks or a rollback asked for.
+    assert asked == {"calls", "models", "effects", "doubts", "undo", "functions"}
 
 
 SEEN: dict[str, set[str]] = {}

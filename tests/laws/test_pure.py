@@ -25,15 +25,18 @@ from windlass.engine.reconcile import Step, reconcile
 PACKAGE = Path(windlass.__file__).parent
 PURE = [
     "engine/plan.py", "engine/reconcile.py", "engine/initiate.py", "core/position.py", "core/channels.py",
-    "core/pieces.py", "core/states.py", "core/tallies.py",
+    "core/pieces.py", "core/states.py", "core/tallies.py", "core/usage.py",
     *(f"policies/{path.name}" for path in sorted((PACKAGE / "policies").glob("*.py")) if path.stem != "cel"),
 ]  # fmt: skip
 PLAIN = {  # what they may import beside each other: nothing in it tells the time, throws dice, waits or reads
-    "collections.abc", "dataclasses", "datetime", "decimal", "email.utils", "enum", "fnmatch", "functools", "hashlib",
-    "inspect", "math", "msgspec", "msgspec.structs", "re", "typing",
+    "collections.abc", "contextlib", "dataclasses", "datetime", "decimal", "email.utils", "enum", "fnmatch", "functools",
+    "gc", "hashlib", "inspect", "itertools", "json", "json.decoder", "math", "msgspec", "msgspec.structs", "re", "sys",
+    "types", "typing", "unicodedata",
     "windlass.core.tallies", *(f"windlass.policies.{path.stem}" for path in (PACKAGE / "policies").glob("*.py")),
     "windlass.core.blueprint", "windlass.core.channels", "windlass.core.codec", "windlass.core.errors",
     "windlass.core.ops", "windlass.core.pieces", "windlass.core.position", "windlass.core.records",
+    "windlass.core.annotations", "windlass.core.judged", "windlass.core.redact", "windlass.core.secret",
+    "windlass.core.shapes", "windlass.core.talk", "windlass.core.types", "windlass.core.usage",
     "windlass.core.states", "windlass.core.words", "windlass.core", "windlass.engine.plan", "windlass.engine.reconcile",
 }  # fmt: skip
 CLOCKS = {"now", "today", "utcnow"}  # of datetime

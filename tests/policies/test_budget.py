@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from windlass.core.errors import DefinitionError
+from windlass.core.usage import Usage
 from windlass.policies.budget import (
     Budget,
     Cost,
     HandTo,
     Settled,
-    Usage,
     WrapUp,
     in_units,
     read_budget,

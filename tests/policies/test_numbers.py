@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from windlass.core.errors import DefinitionError
 from windlass.core.tallies import MOST
+from windlass.core.usage import Usage, is_whole, millionths
 from windlass.policies.breaker import Breaker, read_breakers
-from windlass.policies.budget import UNITS, Budget, HandTo, Usage, WrapUp, in_units, read_budget
+from windlass.policies.budget import UNITS, Budget, HandTo, WrapUp, in_units, read_budget
 from windlass.policies.limit import Limit, read_limits
-from windlass.policies.numbers import is_whole, length, millionths
+from windlass.policies.numbers import length
 from windlass.policies.platform import Ceilings, Defaults, Platform, read_retry
 from windlass.policies.retry import Retry
 from windlass.policies.timeout import seconds
@@ -28,7 +29,7 @@ ODD: list[Any] = [
     (), (3,), [], [None], {}, {"a": 1}, object(), int, OSError, (OSError,), ValueError("x"), len,
     Retry(on=OSError), Breaker("b"), Limit("l", rate=1), Budget(steps=1),
 ]  # fmt: skip
-FAMILIES = ("retry", "timeout", "breaker", "limit", "budget", "platform")
+FAMILIES = ("retry", "timeout", "breaker", "limit", "budget", "platform", "redact", "output")
 Make = Callable[[Any], Any]
 
 
@@ -60,7 +61,7 @@ MAKERS: list[Make] = [
     one(WrapUp, "node"),
     one(WrapUp, "reserve", node="x"),
     one(HandTo, "definition"),
-    *(usage(field) for field in Usage.__dataclass_fields__),
+    *(usage(field) for field in Usage.__slots__),
     *(default(field) for field in Defaults.__dataclass_fields__),
     *(ceiling(field) for field in Ceilings.__dataclass_fields__),
     *(one(Platform, field) for field in Platform.__dataclass_fields__),

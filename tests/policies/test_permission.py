@@ -266,7 +266,7 @@ EFFECTS: tuple[Effect, ...] = ("allow", "ask", "deny")
 
 def random_rule(dice: random.Random) -> Rule:
     effect = dice.choices(EFFECTS, (6, 4, 1))[0]
-    kind = dice.choices(KINDS, (6, 1, 1, 1))[0]
+    kind = dice.choices(KINDS, (6, 1, 1, 1, 1))[0]
     when = dice.choice([None, None, None, *CONDITIONS])
     return Rule(effect, kind, dice.choice(list(PATTERNS)), when)
 
@@ -274,7 +274,7 @@ def random_rule(dice: random.Random) -> Rule:
 def random_action(dice: random.Random) -> Action:
     args = {"amount": dice.choice(AMOUNTS), "to": dice.choice(("home", "away", NOTHING))}
     return Action(
-        kind=dice.choices(KINDS, (6, 1, 1, 1))[0],
+        kind=dice.choices(KINDS, (6, 1, 1, 1, 1))[0],
         name=dice.choice(NAMES),
         args={name: value for name, value in args.items() if value is not NOTHING},
         tenant=dice.choice(("acme", "beta")),

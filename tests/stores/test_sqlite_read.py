@@ -11,7 +11,7 @@ from msgspec import Raw
 
 from windlass.core.changes import BlobPut, EffectPut, ItemsPut, ManifestPut, QuestionPut
 from windlass.core.errors import StoreCorrupt, StoreError
-from windlass.core.queries import Commands, Effects, Items, Manifests, Questions, Rows, Runs
+from windlass.core.queries import Commands, Effects, Items, Manifests, Questions, Rows, Runs, Work
 from windlass.core.states import CREATED, WAITING
 from windlass.stores.base import Store, open_store
 from windlass.stores.queries import queries
@@ -177,13 +177,15 @@ async def test_ten_thousand_parked_runs_are_not_looked_at(tmp_path: Path) -> Non
     store = SQLiteStore(f"sqlite:///{tmp_path}/runs.db")
     await store.open()
     link = store._main()
-    parked = {"live": "[]", "claimable": True, "due_before": NOON, "ids": None, "after": None, "tenant": None}
-    filters = {"definitions": None, "statuses": None, "tags": "{}", "limit": 100}
-    plan = link.execute("EXPLAIN QUERY PLAN " + queries("sqlite")["list_some_runs"], {**parked, **filters}).fetchall()
-    steps = [step[3] for step in plan]
-    assert "SCAN runs" not in steps
-    for index in ("runs_free", "runs_due", "runs_owned", "commands_waiting"):
-        assert any(index in step for step in steps), index
+    asked: dict[str, Any] = {"live": "[]", "due_before": NOON, "definitions": "[]", "limit": 100}
+    some: dict[str, Any] = dict.fromkeys(("ids", "after", "tenant", "statuses"))
+    some |= {"claimable": True, "started": True, "tags": "{}"}
+    for query, more in (("list_some_runs", some), ("list_work", {"turn": None, "besides": "[]", "each": 10})):
+        plan = link.execute("EXPLAIN QUERY PLAN " + queries("sqlite")[query], {**asked, **more}).fetchall()
+        steps = [step[3] for step in plan]
+        assert "SCAN runs" not in steps
+        for index in ("runs_free", "runs_due", "runs_owned", "commands_waiting"):
+            assert any(index in step for step in steps), index
     link.execute("BEGIN")
     for i in range(10_000):
         link.execute(
@@ -193,6 +195,7 @@ async def test_ten_thousand_parked_runs_are_not_looked_at(tmp_path: Path) -> Non
     link.execute("COMMIT")
     await store.create(a_record("work"), a_write("work", epoch=0, status=CREATED), None)
     looked = link.connection.status(apsw.SQLITE_DBSTATUS_CACHE_HIT)[0]
-    assert [record.id for record in await store.find(Runs(claimable=True, due_before=NOON))] == ["work"]
+    work = Work(definitions=("d", a_record().definition), due_before=NOON)
+    assert [record.id for record in await store.find(work)] == ["work"]
     assert link.connection.status(apsw.SQLITE_DBSTATUS_CACHE_HIT)[0] - looked < 60  # pages, of the 300 of the table
     await store.close()

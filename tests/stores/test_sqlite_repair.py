@@ -13,7 +13,8 @@ import apsw
 import pytest
 
 from windlass.core.errors import RunQuarantined, StoreCorrupt, StoreError, StoreUnavailable
-from windlass.core.queries import Questions, Rows, Runs
+from windlass.core.queries import Questions, Rows, Runs, Work
+from windlass.core.states import COMPLETED
 from windlass.stores import queries as queries_module
 from windlass.stores import sqlite as sqlite_module
 from windlass.stores import sqlite_file, sqlite_sums
@@ -22,7 +23,7 @@ from windlass.stores.sqlite_anchor import name_of
 from windlass.stores.sqlite_file import latest
 from windlass.stores.sqlite_repair import alone
 from windlass.testing.conformance_place import ME, begun, rows_of
-from windlass.testing.specimens import a_write
+from windlass.testing.specimens import a_record, a_write
 
 
 @pytest.fixture
@@ -204,6 +205,28 @@ async def test_a_damaged_index_is_made_anew(path: Path) -> None:
     store = await opened(path)
     assert (await store.load("run-1")).record.head.seq == 3
     await store.close()
+
+
+async def test_ended_runs_do_not_hide_older_work_in_a_damaged_file(path: Path) -> None:
+    """A look around damage has a limit of runs that have work, not of runs that it comes across."""
+    store = await opened(path)
+    first = await at_work(store)
+    for i in range(5):
+        await store.create(a_record(f"over-{i}"), a_write(f"over-{i}", epoch=0, status=COMPLETED), None)
+    await store.close()
+    change(path, "UPDATE records SET body = x'7b7d' WHERE no = 2")
+    store = await opened(path)
+    assert first == ["run-1", "run-2", "run-3"]
+    assert await at_work(store) == ["run-1", "run-3"]
+    assert await at_work(store, limit=1, besides=("run-1",)) == ["run-3"]
+    found = await store.find(Runs(claimable=True, limit=2))
+    assert [record.id for record in found] == ["run-3", "run-1"]
+    await store.close()
+
+
+async def at_work(store: SQLiteStore, **asked: Any) -> list[str]:
+    query = Work(definitions=(a_record().definition,), due_before=1e12, **asked)
+    return [record.id for record in await store.find(query)]
 
 
 async def test_runs_on_other_pages_are_listed_around_a_damaged_one(tmp_path: Path) -> None:

@@ -80,9 +80,10 @@ PROMISES: dict[str, dict[str, str]] = {  # method → sentence of its docstring 
         "StaleLease: the run has another epoch; nothing was written": "items_need_no_head_but_the_epoch",
     },
     "find": {
-        "Answer a query": "what_is_asked_for_is_data an_unknown_query_is_refused rows_come_by_stretch "
-        "blobs_come_back_by_digest a_missing_blob_is_corruption a_blob_that_is_not_its_digest_is_corruption "
-        "tallies_are_found_by_prefix_key_and_kind letters_are_found_by_what_they_say",
+        "Answer a query, in the order that it states": "what_is_asked_for_is_data an_unknown_query_is_refused "
+        "rows_come_by_stretch blobs_come_back_by_digest a_missing_blob_is_corruption "
+        "a_blob_that_is_not_its_digest_is_corruption tallies_are_found_by_prefix_key_and_kind "
+        "letters_are_found_by_what_they_say turns_are_as_a_plain_count_has_them runs_come_newest_first",
     },
     "adjust": {
         "Change tallies and dead letters in one transaction, without a fence: they are not one run's": (

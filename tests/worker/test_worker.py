@@ -11,7 +11,7 @@ import pytest
 from windlass import Context, Pipeline, Runtime, task
 from windlass.core.clock import Seams
 from windlass.core.errors import StoreUnavailable
-from windlass.core.queries import Runs
+from windlass.core.queries import Runs, Work
 from windlass.core.states import Status
 from windlass.engine import notifier
 from windlass.worker.worker import FIRST_PAUSE, Worker
@@ -168,7 +168,7 @@ async def test_a_store_that_fails_is_tried_again(runtime: Runtime, url: str) -> 
 
     async def sometimes(query: Any) -> Any:
         nonlocal failures
-        if isinstance(query, Runs) and query.claimable and failures:
+        if isinstance(query, Work) and failures:
             failures -= 1
             raise StoreUnavailable("the disk is away")
         return await find(query)

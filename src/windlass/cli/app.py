@@ -8,7 +8,7 @@ from typing import Final
 
 from cyclopts import App, CycloptsError, Parameter
 
-from windlass.cli.output import Out
+from windlass.cli.output import Out, Shown, show
 from windlass.cli.table import COMMANDS, GROUPS
 from windlass.core.errors import (
     DefinitionChanged,
@@ -18,6 +18,7 @@ from windlass.core.errors import (
     StoreError,
     WindlassError,
 )
+from windlass.core.redact import NOTHING
 
 FAILED, USAGE, DEFINITION, STORE, INTERRUPTED = 1, 2, 4, 5, 130
 CODES: Final = (  # the first that fits; any other error of ours says that what was asked for cannot be
@@ -46,6 +47,7 @@ def build() -> App:
 def run(words: Sequence[str]) -> int:
     """Run a command line; every error becomes what a person, or with `--json` a program, can read."""
     out = Out(as_json="--json" in words)
+    show(NOTHING)
     try:
         code = build()(words, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
@@ -61,13 +63,14 @@ def run(words: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception:  # noqa: BLE001 -- a defect of ours, or of what was imported: shown whole
-        traceback.print_exc()
+        out.say(traceback.format_exc().rstrip())
         return FAILED
     return code if isinstance(code, int) else 0
 
 
 def tell(out: Out, code: str, message: str, hint: str) -> None:
     """Say what went wrong, with its code; as one object with `--json`."""
+    show(Shown.rules)
     if out.as_json:
         out.give({"error": code, "message": message, "hint": hint})
         return

@@ -29,7 +29,7 @@ from windlass.engine.runtime import Runtime
 
 PAGE = 100
 Standing = Literal["open", "retried", "resolved", "dropped"]
-Reason = Literal["", "attempts", "budget", "timeout", "poison", "denied", "step_limit", "error"]
+Reason = Literal["", "attempts", "budget", "timeout", "poison", "denied", "step_limit", "output", "error"]
 
 
 @Parameter(name="*")

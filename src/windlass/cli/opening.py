@@ -6,10 +6,13 @@ from pathlib import Path
 
 from windlass.cli.loader import load_platform
 from windlass.cli.options import Common, Driving
+from windlass.cli.output import Out, show
 from windlass.core.blueprint import Definition
-from windlass.core.errors import StoreUnavailable, StoreUnknown
+from windlass.core.errors import DefinitionError, StoreUnavailable, StoreUnknown
+from windlass.core.redact import NOTHING
 from windlass.engine.runtime import Runtime
 from windlass.policies.chain import NO_PLATFORM
+from windlass.policies.platform import Platform
 from windlass.stores.sqlite_place import MEMORY, path_of
 
 
@@ -25,11 +28,24 @@ async def opened(
         StoreError: it is not there, or cannot be used.
         DefinitionError: the platform cannot be loaded.
     """
-    rules = load_platform(common.platform) if isinstance(common, Driving) and definitions else NO_PLATFORM
     if not make:
         require(common.url)
-    async with Runtime(common.url, list(definitions), timers=timers, platform=rules) as runtime:
+    rules = load_platform(common.platform) if isinstance(common, Driving) and definitions else None
+    show_as_declared(Out(as_json=common.json), rules)
+    async with Runtime(common.url, list(definitions), timers=timers, platform=rules or NO_PLATFORM) as runtime:
         yield runtime
+
+
+def show_as_declared(out: Out, platform: Platform | None) -> None:
+    """Show only what the platform lets a command show: the one that it drives on, else that of WINDLASS_PLATFORM.
+
+    What cannot be loaded hinders no command that does not drive: it does what it was asked, and shows nothing.
+    """
+    try:
+        show((platform or load_platform("")).show)
+    except DefinitionError as error:
+        out.say(f"nothing is shown: the platform that says what may be is not there: {error.args[0]}")
+        show(NOTHING, hidden=True)
 
 
 def file_of(url: str) -> Path | None:

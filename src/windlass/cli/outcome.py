@@ -1,6 +1,7 @@
 """How a run stands when a command leaves it: its output, what it waits for, or what failed it; and what to do next."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from windlass.core.records import Question, RunRecord
 from windlass.core.states import PAUSED, WAITING, Status
 from windlass.engine import reads
 from windlass.engine.runtime import Runtime
+from windlass.policies.chain import resolve
 
 OK, RUN_FAILED, STILL = 0, 1, 3
 EXIT = {Status.COMPLETED: OK, Status.FAILED: RUN_FAILED, Status.CANCELLED: RUN_FAILED}  # else STILL
@@ -110,19 +112,16 @@ async def _failing(runtime: Runtime, record: RunRecord, blueprint: Blueprint | N
     return Failing(
         address=address,
         attempt=pending.attempts if pending is not None else 0,
-        of=_tries(node, blueprint) if node is not None and blueprint is not None else 0,
+        of=_tries(node, blueprint, runtime) if node is not None and blueprint is not None else 0,
         input=await _input(runtime, record, address),
         failure=failure,
         checkpoint=record.head.n,
     )
 
 
-def _tries(node: NodeSpec, blueprint: Blueprint) -> int:
-    """Say how many attempts the definition declares; what a platform says of it is not known here."""
-    rules = node.retry
-    if rules is None and blueprint.defaults is not None:
-        rules = blueprint.defaults.retry
-    return max((rule.max_attempts for rule in rules or ()), default=1)
+def _tries(node: NodeSpec, blueprint: Blueprint, runtime: Runtime) -> int:
+    """Say how many attempts there may be, as far as the platform is known here: a limit that it names is left out."""
+    return resolve(replace(node, limits=()), blueprint, runtime.services.platform).max_attempts
 
 
 async def _input(runtime: Runtime, record: RunRecord, address: str) -> dict[str, Any]:

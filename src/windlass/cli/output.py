@@ -11,6 +11,8 @@ from typing import Any
 import msgspec
 
 from windlass.core.codec import Unknown
+from windlass.core.redact import MARK, NOTHING, Redact
+from windlass.core.secret import MASKS
 
 NARROW = 72  # a value on a line of a listing
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -24,12 +26,12 @@ class Out:
 
     def say(self, text: str) -> None:
         """Tell a person something that is no result: on standard error."""
-        write_line(sys.stderr, text)
+        write_line(sys.stderr, Shown.rules.text(text))
 
     def line(self, text: str = "") -> None:
         """Write a line of the result for a person; nothing with `--json`."""
         if not self.as_json:
-            write_line(sys.stdout, text)
+            write_line(sys.stdout, Shown.rules.text(text))
 
     def lines(self, texts: Iterable[str]) -> None:
         """Write lines of the result for a person; nothing with `--json`."""
@@ -46,8 +48,23 @@ class Out:
         (self.say if self.as_json else self.line)(text)
 
 
+class Shown:
+    """What this command does not show, beside known secrets: what the platform says, or all that it would print."""
+
+    rules: Redact = NOTHING
+    hidden = False
+
+
+def show(rules: Redact, *, hidden: bool = False) -> None:
+    """Show nothing from now on that these rules speak of; `hidden`: nothing at all, until an error is told."""
+    Shown.rules, Shown.hidden = rules, hidden
+
+
 def write_line(stream: Any, text: str) -> None:
-    """Write a line at once, whatever the stream's encoding makes of it."""
+    """Write a line at once, without known secrets, whatever the stream's encoding makes of it."""
+    if Shown.hidden:
+        return
+    text = MASKS.text(text)
     encoding = getattr(stream, "encoding", None) or "utf-8"
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     stream.flush()
@@ -58,21 +75,30 @@ def plain(value: Any) -> Any:
     match value:
         case float():
             return value if math.isfinite(value) else repr(value)  # JSON knows neither NaN nor infinity
-        case None | bool() | int() | str():
+        case str():
+            return Shown.rules.text(value)
+        case None | bool() | int():
             return value
         case msgspec.Raw():
-            return msgspec.json.decode(value)
+            return plain(msgspec.json.decode(value))
         case Unknown(tag=tag, value=inner):
             shown = plain(inner)
             return {"type": tag, **shown} if isinstance(shown, dict) else {"type": tag, "value": shown}
         case Mapping():
-            return {key if isinstance(key, str) else str(plain(key)): plain(item) for key, item in value.items()}
+            texts = ((key if isinstance(key, str) else str(plain(key)), item) for key, item in value.items())
+            return {key: _under(key, item) for key, item in texts}
         case list() | tuple() | set() | frozenset():
             return [plain(item) for item in value]
         case _ if is_dataclass(value) and not isinstance(value, type):
-            return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+            return {field.name: _under(field.name, getattr(value, field.name)) for field in fields(value)}
         case _:
             return _other(value)
+
+
+def _under(name: str, value: Any) -> Any:
+    """Turn what stands under a name into plain JSON, if it is shown."""
+    label = Shown.rules.label(name)
+    return MARK.format(label) if label and value is not None else plain(value)
 
 
 def _other(value: Any) -> Any:
@@ -80,7 +106,8 @@ def _other(value: Any) -> Any:
     if dump is not None:
         return plain(dump())
     try:
-        return msgspec.to_builtins(value, enc_hook=repr)
+        built = msgspec.to_builtins(value, enc_hook=repr)
+        return plain(built) if Shown.rules and isinstance(built, dict | list) else built
     except (TypeError, ValueError):
         return repr(value)
 

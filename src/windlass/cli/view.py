@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from windlass.cli.board import Board
-from windlass.cli.output import Out
+from windlass.cli.output import Out, Shown
 from windlass.cli.telling import as_line, as_object
 from windlass.core.events import Event
 from windlass.core.records import RunRecord
@@ -56,7 +56,7 @@ class Lines:
 def open_view(out: Out, record: RunRecord) -> View:
     """Choose the view: the live one if a person looks at a terminal."""
     board = Board(nodes_of(record))
-    if out.as_json or not sys.stdout.isatty():
+    if out.as_json or Shown.hidden or not sys.stdout.isatty():
         return Lines(out, board)
     from windlass.cli.live import Live
 

@@ -70,6 +70,7 @@ class NodeSpec:
     breakers: tuple[Any, ...] | None = None  # policies.breaker.Breaker, or a name
     limits: tuple[Any, ...] | None = None  # policies.limit.Limit, or a name
     grants: tuple[Any, ...] | None = None  # policies.permission.Rule
+    expect: Any = None  # policies.output.Expect
     validate: Callable[[Any], Any] | None = None
     recover: Callable[[Any], Any] | None = None
     undo: Mapping[str, Undo] = field(default_factory=dict)
@@ -140,8 +141,9 @@ class Blueprint:
         sinks: channels that make up the output; one → its value, several → a dict; empty → all public channels.
         structure: what the fingerprint covers, as plain JSON, to say what differs.
         run_timeout: active seconds of a run, as declared; None where it is not.
+        rules: for what is expected of outputs, by type or field.
         budget, grants, defaults: as declared: a `policies.budget.Budget`, Rules, a `policies.chain.Declared`.
-        tools: what `ctx.tool` may call, by name.
+        tools, models: what `ctx.tool` may call and `ctx.model` ask, by name.
         dead_letters: the definition that is started on a dead letter of a run; empty for none.
         companions: definitions that whoever knows this one has to know as well: those that its runs are handed to.
     """
@@ -166,7 +168,9 @@ class Blueprint:
     budget: Any = None
     grants: tuple[Any, ...] | None = None
     defaults: Any = None
+    rules: Any = ()  # policies.rules.Rules
     tools: Mapping[str, Any] = field(default_factory=dict)
+    models: Mapping[str, Any] = field(default_factory=dict)
     dead_letters: str = ""
     companions: tuple["Definition", ...] = ()
     input_type: Any = Any

@@ -144,7 +144,7 @@ class Channel:
         """
         pieces = self.pieces[: self.count]
         if self.kind == "merge" and codec is not None and len(pieces) > 1:
-            whole = codec.encode(self.decode(codec, blobs), self.name)
+            whole = codec.rewrite(self.decode(codec, blobs), self.name)
             if sum(map(len, pieces)) >= 2 * len(whole.data):
                 pieces, self.known = [whole.data], UNSET
         elif self.kind not in REPLACING and self.kind != "merge":

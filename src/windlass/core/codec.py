@@ -32,7 +32,9 @@ from windlass.core.envelope import (
 )
 from windlass.core.errors import DecodeError, DefinitionError, ValueNotKept, ValueTooLarge, WindlassError
 from windlass.core.kinds import READERS, WRITERS
+from windlass.core.redact import NOTHING, Masking, Redact
 from windlass.core.refusal import MAX_DEPTH, Oversized, Refused, name_of
+from windlass.core.secret import LEAST, MASKS
 from windlass.core.shapes import family_of, shape_of
 
 __all__ = ["PLAIN", "Blob", "Codec", "Encoded", "Unknown", "digest"]
@@ -40,6 +42,7 @@ __all__ = ["PLAIN", "Blob", "Codec", "Encoded", "Unknown", "digest"]
 MAX_VALUE: Final = 16 * 1024 * 1024  # bytes (D28)
 TAG_HINT: Final = "set __windlass_tag__ on a class to store it under another name"
 ENVELOPE: Final = b'"$"'
+KNOWN: Final = MASKS.known  # one look at it says whether there is anything to search for
 NO_TYPES: Final[Mapping[str, type]] = MappingProxyType({})
 
 
@@ -48,7 +51,8 @@ class Encoded(NamedTuple):
 
     Attributes:
         data: its JSON.
-        frozen: it holds nothing that anybody could change, so that readers may share it.
+        frozen: it holds nothing that anybody could change, so that readers may share it; of a value in which something
+            was masked, none may: what they get is what was kept.
         blobs: its contents that stand out of line.
     """
 
@@ -89,19 +93,23 @@ class Codec:
         types: tag → type. A type that is there under several tags is written under the first.
         max_value: bytes that one value may have, out-of-line contents included.
         lenient: read a value of an unknown type as `Unknown`, for tools that do not have the definition.
+        redact: what is masked in every value that it writes, beside known secrets.
 
     Raises:
         DefinitionError: a tag is that of a builtin kind, or values of a type cannot be kept exactly.
     """
 
     def __init__(
-        self, types: Mapping[str, type] = NO_TYPES, *, max_value: int = MAX_VALUE, lenient: bool = False
-    ) -> None:
+        self, types: Mapping[str, type] = NO_TYPES, *, max_value: int = MAX_VALUE, lenient: bool = False,
+        redact: Redact = NOTHING,
+    ) -> None:  # fmt: skip
         self._writers = Writers(WRITERS)
         self._readers: dict[str, Reader] = dict(READERS)
         self._types = dict(types)
         self.max_value = max_value
         self._lenient = lenient
+        self.redact = redact
+        self._masks = bool(redact)
         for tag, kind in types.items():
             if tag in READERS:
                 raise DefinitionError(
@@ -127,13 +135,19 @@ class Codec:
                 raise DefinitionError("types.duplicate", f"{said} share the tag {tag!r}", hint=TAG_HINT)
         if not fresh:
             return self
-        return Codec({**self._types, **fresh}, max_value=self.max_value, lenient=self._lenient)
+        return Codec({**self._types, **fresh}, max_value=self.max_value, lenient=self._lenient, redact=self.redact)
 
-    def encode(self, value: object, where: str = "value") -> Encoded:
-        """Turn a value into the bytes that are stored.
+    def redacting(self, rules: Redact) -> "Codec":
+        """Return a codec that masks what these rules say, too."""
+        both = self.redact.also(rules)
+        return Codec(self._types, max_value=self.max_value, lenient=self._lenient, redact=both)
+
+    def encode(self, value: object, where: str = "value", *, handles: bool = False) -> Encoded:
+        """Turn a value into the bytes that are stored, with marks in place of what may not be (D41).
 
         Args:
             where: what the value is called in an error's path.
+            handles: the value is the arguments of a call: a Secret in it is kept as its name.
 
         Raises:
             ValueNotKept: something in it cannot be kept exactly; the path says where.
@@ -147,15 +161,35 @@ class Codec:
                 pass
             else:
                 if len(data) <= self.max_value:
-                    return tuple.__new__(Encoded, (data, True, ()))
-        walk = Writing(self._writers, self.max_value)
+                    encoded = tuple.__new__(Encoded, (data, True, ()))
+                    return self._masked(encoded, where) if self._masks or (KNOWN and len(data) >= LEAST) else encoded
+        walk = Writing(self._writers, self.max_value, handles=handles)
         try:
             data = to_json(self._writers[kind](value, walk))
         except (ValueError, Refused, RecursionError):
-            return self._encode(value, where)
-        if walk.blobs or len(data) > self.max_value:
-            return self._finish(walk, data, value, where)
-        return tuple.__new__(Encoded, (data, walk.frozen, ()))
+            encoded = self._encode(value, where, handles=handles)
+        else:
+            if walk.blobs or len(data) > self.max_value:
+                encoded = self._finish(walk, data, value, where)
+            else:
+                encoded = tuple.__new__(Encoded, (data, walk.frozen, ()))
+        return self._masked(encoded, where) if KNOWN or self._masks else encoded
+
+    def rewrite(self, value: object, where: str) -> Encoded:
+        """Turn a value that was read from the store into bytes again, as it is: what it was kept as, it stays.
+
+        Raises:
+            ValueNotKept, ValueTooLarge: as `encode`.
+        """
+        return self._encode(value, where)
+
+    def mask(self, data: bytes, where: str) -> bytes:
+        """Put marks into a value that was encoded elsewhere, without these rules.
+
+        Raises:
+            ValueNotKept: something that may not be kept stands where no mark can.
+        """
+        return self._masked(Encoded(data, frozen=False, blobs=()), where).data
 
     def decode(self, data: bytes, blobs: Callable[[str], bytes] | None = None, *, trusted: bool = False) -> Any:
         """Turn stored bytes back into the value.
@@ -193,28 +227,70 @@ class Codec:
         Raises:
             ValueNotKept: something in it cannot be kept exactly.
         """
-        return self._walk(value, where, ordered=True)[1]
+        return self._walk(value, where, ordered=True, handles=True)[1]
 
-    def _encode(self, value: object, where: str) -> Encoded:
-        return self._finish(*self._walk(value, where), value, where)
+    def _masked(self, encoded: Encoded, where: str) -> Encoded:
+        """Put marks into an encoded value, if anything in it may not be kept.
+
+        Raises:
+            ValueNotKept: it stands where no mark can: in a number of a record that refuses a text, say.
+        """
+        data, _, blobs = encoded
+        is_known = bool(KNOWN) and MASKS.find(data)
+        if blobs and KNOWN and not is_known:
+            is_known = any(MASKS.find(blob.content) for blob in blobs)
+        if not is_known and not self._masks:
+            return encoded
+        rules, root = self.redact, where.partition("[")[0].removeprefix("edits.")
+        label = rules.label(root) if "#" not in root else ""  # a channel's name is that of a field
+        if not (label or is_known or rules.suspects(data)):
+            return encoded
+        writing = Writing(self._writers, self.max_value)
+        contents = {blob.digest: blob.content for blob in blobs}
+        masking = Masking(rules, self._family, contents, writing)
+        raw = from_json(data)
+        new = to_json(masking.named(root, raw) if label else masking.value(raw))
+        if new == data and not is_known:
+            return encoded
+        MASKS.hits += 1
+        kept = (*(blob for blob in blobs if blob.digest.encode() in new), *writing.blobs.values())
+        contents |= {blob.digest: blob.content for blob in kept}
+        if any(map(MASKS.find, (new, *(blob.content for blob in kept)))):
+            raise ValueNotKept(where, "what holds a secret where it cannot be masked", hint="keep it out of this value")
+        try:
+            self.decode(new, contents.__getitem__, trusted=True)
+        except WindlassError:
+            raise ValueNotKept(
+                where, "what cannot be masked", hint="let the type take a text where a rule or a secret puts a mark"
+            ) from None
+        return Encoded(new, frozen=False, blobs=kept)
+
+    def _family(self, tag: str) -> str:
+        kind = self._types.get(tag)
+        return "" if kind is None else family_of(kind) or ""
+
+    def _encode(self, value: object, where: str, *, handles: bool = False) -> Encoded:
+        return self._finish(*self._walk(value, where, handles=handles), value, where)
 
     def _finish(self, walk: Writing, data: bytes, value: object, where: str) -> Encoded:
         size = len(data) + walk.held
         if size > self.max_value:
-            self._walk(value, where, Weighing)
+            self._walk(value, where, Weighing, handles=walk.handles)
             raise ValueTooLarge(where, size, self.max_value)
         return tuple.__new__(Encoded, (data, walk.frozen, tuple(walk.blobs.values())))
 
     def _walk(
-        self, value: object, where: str, walking: type[Writing] = Writing, *, ordered: bool = False
-    ) -> tuple[Writing, bytes]:
+        self, value: object, where: str, walking: type[Writing] = Writing, *, ordered: bool = False,
+        handles: bool = False,
+    ) -> tuple[Writing, bytes]:  # fmt: skip
         """Walk over the value, trusting its strings and integers; once more with care if JSON refuses one of them."""
         limit = sys.maxsize if ordered else self.max_value
         try:
             try:
-                return written(value, walking(self._writers, limit, ordered=ordered))
+                return written(value, walking(self._writers, limit, ordered=ordered, handles=handles))
             except ValueError:
-                return written(value, walking(self._writers, limit, ordered=ordered, careful=True))
+                careful = walking(self._writers, limit, careful=True, ordered=ordered, handles=handles)
+                return written(value, careful)
         except Oversized as refused:
             raise ValueTooLarge(*refused.largest(where, limit), limit) from None
         except Refused as refused:

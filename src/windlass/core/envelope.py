@@ -90,6 +90,7 @@ class Writing:
     Attributes:
         frozen: nothing mutable was met.
         ordered: dicts are written in the order of their keys, not in their own.
+        handles: a Secret may stand in it, by its name: it is an argument, not a value.
         blobs: contents that stand out of line, by digest.
     """
 
@@ -98,12 +99,14 @@ class Writing:
     plain = ATOMS
     short = SHORT
     ordered = False
+    handles = False
     json: Callable[[Raw], bytes] = staticmethod(to_json)
     blobs: Mapping[str, Blob] = MappingProxyType({})
 
     def __init__(
-        self, writers: Mapping[type, Writer], limit: int, *, careful: bool = False, ordered: bool = False
-    ) -> None:
+        self, writers: Mapping[type, Writer], limit: int, *, careful: bool = False, ordered: bool = False,
+        handles: bool = False,
+    ) -> None:  # fmt: skip
         self.writers = writers
         self.limit = limit
         self.room = limit * SLACK
@@ -111,6 +114,8 @@ class Writing:
             self.plain, self.short = CAREFUL, 0
         if ordered:
             self.ordered, self.json = True, to_sorted_json
+        if handles:
+            self.handles = True
 
     def write(self, value: object) -> Raw:
         """Turn any value into what JSON knows.

@@ -5,6 +5,8 @@ One root, five families. The codes are described in docs/errors.md; a test fails
 
 from typing import Any, ClassVar
 
+from windlass.core.judged import Problem
+
 
 class WindlassError(Exception):
     """Any error that Windlass raises on purpose.
@@ -63,6 +65,11 @@ class TaskError(WindlassError):
         self.cause = cause
 
 
+def kind_of(error: BaseException) -> str:
+    """Name an error's class; of one that was kept, the class that it had."""
+    return error.kind if isinstance(error, TaskError) and error.kind else type(error).__name__
+
+
 class AttemptTimeout(TaskError, TimeoutError):
     """An attempt took longer than its declared timeout, or gave no sign of life for its idle timeout.
 
@@ -76,6 +83,21 @@ class ValidationFailed(TaskError):
     """A task's `validate` refused its output; the next attempt makes its calls afresh."""
 
     code = "task.validation"
+
+
+class OutputRefused(TaskError):
+    """What a task returned did not pass what is expected of it; `problems` has all that is wrong.
+
+    Attributes:
+        repair: another take follows, with the problems.
+    """
+
+    code = "task.output"
+
+    def __init__(self, message: str, *, problems: tuple[Problem, ...] = (), repair: bool = False) -> None:
+        super().__init__(message, kind="OutputRefused")
+        self.problems = problems
+        self.repair = repair
 
 
 class WaitSwallowed(TaskError):
@@ -138,6 +160,46 @@ class ToolUnknown(PolicyError):
     default_hint = "name it in tools=[...] of the definition"
 
 
+class PortBypassed(PolicyError):
+    """A task of a strict runtime was about to go outside past its ports; nothing was sent or started."""
+
+    code = "policy.port_bypassed"
+    default_hint = "do it inside ctx.call, ctx.effect, ctx.tool or ctx.model"
+
+
+class ModelError(WindlassError):
+    """What a model, or the way to it, came to."""
+
+    code = "model"
+
+
+class ModelUnknown(ModelError):
+    """A task asked for a model that neither its definition nor the runtime has."""
+
+    code = "model.unknown"
+    default_hint = "name it in models=[...] of the definition, or of the Runtime"
+
+
+class ModelAnswerInvalid(ModelError):
+    """A model answered with what is no answer: empty, of another type, or of parts that cannot be kept."""
+
+    code = "model.answer"
+    retryable = True
+    default_hint = "let a retry name it, or put a fallback behind the model"
+
+
+class ModelInterrupted(ModelError):
+    """A model's stream broke off. `partial` is the ModelAnswer as far as it came, recorded as a fact, never reused."""
+
+    code = "model.interrupted"
+    retryable = True
+    default_hint = "let a retry name it, or put a fallback behind the model"
+
+    def __init__(self, message: str, *, partial: Any = None) -> None:
+        super().__init__(message)
+        self.partial = partial
+
+
 class ValueNotKept(WindlassError):
     """A value that cannot be kept exactly was about to be stored; nothing was written."""
 
@@ -176,6 +238,37 @@ class InputError(WindlassError):
     def __init__(self, path: str, message: str, *, hint: str | None = None) -> None:
         super().__init__(f"{path}: {message}", hint=hint)
         self.path = path
+
+
+class ToolArgumentsInvalid(InputError):
+    """The arguments of a tool call do not fit the tool's parameters; nothing was called."""
+
+    code = "value.tool_arguments"
+    default_hint = "give what the tool's schema says"
+
+
+class PromptInvalid(InputError):
+    """A prompt template was given a variable that it does not have, or not all of those that it has."""
+
+    code = "value.prompt"
+    default_hint = ""
+
+
+class SecretUnknown(WindlassError):
+    """A Secret cannot be resolved here, or resolved to what cannot be one."""
+
+    code = "secret.unknown"
+    default_hint = "make the Secret where the call is made, and look whether its source has a value"
+
+
+class SecretInName(WindlassError):
+    """A name or key holds the value of a secret: it would have to be kept as it is, to be found again."""
+
+    code = "secret.in_name"
+    default_hint = "name it without the value; give the Secret itself as an argument"
+
+    def __init__(self, where: str) -> None:
+        super().__init__(f"{where}: a name or key holds the value of a secret")
 
 
 class StoreError(WindlassError):
@@ -358,6 +451,13 @@ class ContextClosed(RunError):
     """A context was used after its attempt had ended."""
 
     code = "context.closed"
+
+
+class OutsideTask(RunError):
+    """A request was to be recorded, and no task runs here that it could belong to; nothing was sent."""
+
+    code = "context.outside"
+    default_hint = "use the client inside an async task; without strict=True the transport lets it pass"
 
 
 class LoopRunning(RunError):

@@ -48,6 +48,8 @@ EVENTS = {
     "attempt.abandoned": "an attempt ignored its cancellation; it can no longer write",
     "attempt.held": "an attempt may not begin yet: which limit or open breaker holds it, and until when",
     "call.recorded": "a call returned; a re-run takes the recorded value",
+    "call.failed": "a call of a model or a tool, or a request, came to nothing, or to a part of an answer",
+    "output.judged": "an output was taken, or refused: each layer, what was wrong, and how sure it is",
     "effect.intended": "an effect is about to happen",
     "effect.completed": "an effect happened; it is never called again",
     "effect.in_doubt": "an effect may or may not have happened: why, or how that was settled",
@@ -65,6 +67,7 @@ EVENTS = {
     "savepoint.made": "a named checkpoint that pruning keeps",
     "lease.taken_over": "the run's owner was found dead and another process took the run",
     "policy.clamped": "a proposal of recover was above the limits and was cut",
+    "model.fell_back": "a model of a fallback failed, and the next is asked the same",
     "permission.decided": "a rule, or the lack of one, let an action through, refused it, or asked a person",
     "breaker.opened": "enough failures within its window: nobody passes until the time told",
     "breaker.closed": "a probe came through: whoever waited may go on",
@@ -73,6 +76,7 @@ EVENTS = {
     "budget.raised": "a person let a budget have more",
     "dead_letter.made": "what ran out of attempts, budget or time was put aside to be looked at",
     "definition.code_changed": "nodes have other source code than when the run was made",
+    "value.redacted": "a value or text of this write was masked before it was kept: where, by which rule, how often",
     "log.pruned": "the events up to this one were dropped by retention",
 }
 OPENING = frozenset({"run.created", "run.forked", "run.resumed", "run.edited", "lease.taken_over", "timer.fired"})

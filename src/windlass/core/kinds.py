@@ -30,6 +30,7 @@ from windlass.core.envelope import (
 )
 from windlass.core.errors import DecodeError
 from windlass.core.refusal import Refused, name_of
+from windlass.core.secret import Secret, declared
 
 # Numbers
 
@@ -313,6 +314,18 @@ def read_uuid(raw: Raw, _walk: Reading) -> UUID:
     return value
 
 
+def write_secret(value: Secret, walk: Writing) -> Raw:
+    """Write a secret's name, where it is an argument of a call; as a value it is refused."""
+    if not walk.handles:
+        raise Refused("a Secret", hint="give the Secret itself to the call that needs it; its value is never kept")
+    return wrap("secret", value.name)
+
+
+def read_secret(raw: Raw, _walk: Reading) -> Secret:
+    """Read a secret's name: the handle that this process has of it, if any."""
+    return declared(expect(raw, str))
+
+
 def write_unset(_value: msgspec.UnsetType, _walk: Writing) -> Raw:
     """Write the mark of a struct's field that was not given."""
     return wrap("unset", None)
@@ -343,6 +356,7 @@ WRITERS: Final[dict[type, Writer]] = {
     timedelta: write_timedelta,
     UUID: write_uuid,
     msgspec.UnsetType: write_unset,
+    Secret: write_secret,
 }
 
 READERS: Final[dict[str, Reader]] = {
@@ -364,5 +378,6 @@ READERS: Final[dict[str, Reader]] = {
     "timedelta": read_timedelta,
     "uuid": read_uuid,
     "unset": read_unset,
+    "secret": read_secret,
     **ARRAY_READERS,
 }

@@ -26,7 +26,7 @@ class DeadLetter(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True
     fingerprint: str
     address: str
     node: str
-    reason: Literal["attempts", "budget", "timeout", "poison", "denied", "step_limit", "error"]
+    reason: Literal["attempts", "budget", "timeout", "poison", "denied", "step_limit", "output", "error"]
     attempts: int
     failure: Failure
     pattern: str

@@ -4,6 +4,9 @@ from typing import Any, TypeAlias
 
 from msgspec import Raw, Struct
 
+from windlass.core.audit import Account
+from windlass.core.judged import Problem
+
 NULL = Raw(b"null")  # a default: msgspec has no union of Raw and None
 
 
@@ -15,12 +18,15 @@ class Failure(Struct, frozen=True, gc=False, omit_defaults=True):
     code: str = "task"
     frames: tuple[str, ...] = ()
     cause: "Failure | None" = None
+    problems: tuple[Problem, ...] = ()  # of an output that was refused
 
 
 class CallRecorded(Struct, frozen=True, gc=False, tag="call", omit_defaults=True):
     """A call inside an activation returned this value; a re-run takes it instead of calling.
 
-    `usage` is what it came to, by unit, where it has a cost; `kind` is call or tool.
+    `usage` is what it came to, by unit, where it has a cost; `kind` is call, tool or model. Of a tool, `request` has
+    the arguments and `version` its digest; of a model the ModelRequest, and the model's version. `continues` is the key
+    of an earlier call of the activation whose messages come before the request's: a conversation is written once.
     """
 
     address: str
@@ -30,6 +36,9 @@ class CallRecorded(Struct, frozen=True, gc=False, tag="call", omit_defaults=True
     attempt: int = 1
     kind: str = "call"
     usage: dict[str, int] = {}
+    request: Raw = NULL
+    version: str = ""
+    continues: str = ""
 
 
 class EffectIntended(Struct, frozen=True, gc=False, tag="intent", omit_defaults=True):
@@ -145,6 +154,7 @@ class AttemptFailed(Struct, frozen=True, gc=False, tag="failed", omit_defaults=T
     abandoned: bool = False
     rollback: str = ""  # where `recover` wants to go back to: whoever takes the run over does it
     said: str = ""  # what the policies decided about it, in words
+    account: Account | None = None
 
 
 class AttemptsReset(Struct, frozen=True, gc=False, tag="reset", omit_defaults=True):

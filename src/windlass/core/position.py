@@ -16,11 +16,13 @@ from windlass.core import ops
 from windlass.core import records as r
 from windlass.core.channels import Channel
 from windlass.core.channels import Kept as KeptChannel
+from windlass.core.judged import Problem
 from windlass.core.pieces import REFERENCE
 from windlass.core.records import Body, Finished, Planned
 
 MOST_SAID = 20  # of a trail
 ASIDE = (ops.UndoIntended, ops.EffectUndone, ops.EffectLeft)  # of a branch that is being left, or was
+TOLD = (ops.CallRecorded, ops.EffectCompleted, ops.QuestionAnswered)
 DONE = int.from_bytes(sha256(b"done").digest(), "big") | 1  # odd: a bijection modulo 2^256
 
 
@@ -33,6 +35,8 @@ class Pending(Struct, omit_defaults=True):
     failure: ops.Failure | None = None  # of the last one
     rollback: str = ""  # what `recover` proposed after it
     trail: list[str] = []  # what the policies decided about each, the last ones
+    refused: list[tuple[Problem, ...]] = []  # outputs that were refused, by what was wrong with each
+    heard_at: float = 0.0  # when the last thing came that this take was told: a call's result, an answer
     take: int = 0
     calls: dict[str, Raw] = {}
     intents: dict[str, ops.EffectIntended] = {}
@@ -96,6 +100,8 @@ class Position:
         """
         for op in body.ops:
             self._note(op)
+            if isinstance(op, TOLD) and op.address in self.pending:
+                self.pending[op.address].heard_at = body.at
         for said in body.said:
             if said.type == "timer.fired" and said.address in self.pending:
                 self.pending[said.address].fired.add(said.details["due_at"])
@@ -169,11 +175,15 @@ class Position:
                 pending.rollback = op.rollback
                 if op.said:
                     pending.trail = [*pending.trail[1 - MOST_SAID :], op.said]
-                if op.fresh:
+                if op.failure.problems:
+                    pending.refused = [*pending.refused, op.failure.problems]
+                if op.fresh or op.failure.problems:  # what led to a refused output leads to it again
+                    pending.heard_at = 0.0
                     pending.take += 1
                     pending.calls = {}
             case ops.AttemptsReset():
                 pending.attempts = 0
+                pending.refused = []
                 pending.resets += 1
                 pending.due_at = None
                 pending.failure = None

@@ -35,6 +35,25 @@ class Runs(Query[RunRecord], frozen=True, kw_only=True):
     limit: int = 100
 
 
+class Work(Query[RunRecord], frozen=True, kw_only=True):
+    """Runs that can be claimed, tenants in turn: the first of each by their names, then the second of each, and so on.
+
+    The first of a tenant is the one that has had work for the longest time: since it was due, or else since it moved.
+
+    Args:
+        definitions: of these only.
+        due_before: runs that wait for a later time have no work.
+        behind: the tenant that had its turn last; the names behind it come first, then those from the beginning.
+        besides: ids to leave out.
+    """
+
+    definitions: tuple[str, ...]
+    due_before: float
+    behind: str | None = None
+    besides: tuple[str, ...] = ()
+    limit: int = 100
+
+
 class Rows(Query[Row], frozen=True, kw_only=True):
     """Rows of one run whose last event is above `after` (and at most `until`), in order; or the last ones first."""
 

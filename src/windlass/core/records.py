@@ -12,6 +12,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Raw, Struct
 
+from windlass.core.audit import Account
 from windlass.core.ops import NULL, Op
 from windlass.core.states import CREATED, Status
 
@@ -42,6 +43,7 @@ class Finished(Struct, frozen=True, gc=False, omit_defaults=True):
     attempt: int = 1
     skipped: bool = False
     savepoints: tuple[str, ...] = ()  # names that it gave the checkpoint of its step
+    account: Account | None = None  # of an activation that used models or tools
 
 
 class Said(Struct, frozen=True, gc=False, array_like=True, omit_defaults=True):

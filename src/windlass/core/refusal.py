@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from windlass.core.secret import MASKS
+
 MAX_DEPTH: Final = 200  # containers inside each other; reading takes 3 frames a level and Python allows 1,000
 LONGEST: Final = 40  # characters of a key in a path
 SPELLED: Final = frozenset({type(None), bool, int, float})  # keys whose repr is short and runs no code of the user's
@@ -70,6 +72,6 @@ def step_of(key: object) -> str:
     """Spell the step into a dict's entry; a key of the user's own type is never asked for its repr."""
     kind = type(key)
     if kind is str:
-        text = str(key)
+        text = MASKS.text(str(key))  # before it is cut: half a secret would not be found
         return f".{text}" if text.isidentifier() and len(text) <= LONGEST else f"[{text[:LONGEST]!r}]"
-    return f"[{key!r:.40}]" if kind in SPELLED else f"[a {name_of(kind)} key]"
+    return f"[{MASKS.text(repr(key)):.40}]" if kind in SPELLED else f"[a {name_of(kind)} key]"

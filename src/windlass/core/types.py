@@ -164,6 +164,8 @@ def convert(value: object, annotation: object, where: str) -> Any:
         return msgspec.convert(value, annotation, strict=True, str_keys=True, dec_hook=foreign)
     except msgspec.ValidationError as error:
         refusal = translated(error, where)
+    except UnicodeError:  # half a surrogate pair, where msgspec looks for something else than text
+        refusal = mismatch(value, annotation, where)
     except (TypeError, NameError):  # msgspec does not know such annotations
         pass
     except RecursionError:
@@ -270,7 +272,7 @@ def convert_key(key: object, annotation: object, where: str) -> object:
     """Convert a key; JSON has only text there, so an integer may stand as its digits."""
     try:
         keyed: dict[object, None] = msgspec.convert({key: None}, dict[annotation, None], str_keys=True)  # type: ignore[valid-type]
-    except (msgspec.ValidationError, TypeError, NameError):
+    except (msgspec.ValidationError, TypeError, NameError, UnicodeError):
         return convert(key, annotation, where + step_of(key))
     return next(iter(keyed))
 

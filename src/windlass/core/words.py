@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Generic, Literal, ParamSpec, TypeAlias, TypeVa
 
 import msgspec
 
-from windlass.core.errors import InputError
+from windlass.core.errors import InputError, ToolArgumentsInvalid
+from windlass.core.types import convert
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -162,7 +163,11 @@ class Tool(Generic[P, R]):
 
     Args:
         parameters: every argument by name, with its default; `msgspec.UNSET`: it must be given.
+        types: the annotation of each parameter; that of `**named` under "**".
         takes_more: it has `**named`, and so takes any other argument, too.
+        description: what it says about itself to a model.
+        schema: the JSON Schema of its arguments.
+        digest: of name, description and schema: a person's approval holds for the tool as it was described.
         effect: it changes the world outside: called as `ctx.effect` calls, with `on_doubt`; else as `ctx.call` does.
         cost: what a call is expected to use beside one tool call, by unit.
     """
@@ -170,7 +175,11 @@ class Tool(Generic[P, R]):
     name: str
     fn: Callable[P, R]
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    types: Mapping[str, Any] = field(default_factory=dict)
     takes_more: bool = False
+    description: str = ""
+    schema: Mapping[str, Any] = field(default_factory=dict)
+    digest: str = ""
     effect: bool = False
     on_doubt: OnDoubt = "ask"
     cost: Mapping[str, int] = field(default_factory=dict)
@@ -180,19 +189,25 @@ class Tool(Generic[P, R]):
         return self.fn(*args, **kwargs)
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the final arguments, defaults included: what permission judges, and what is called.
+        """Return the final arguments, each of its type, defaults included: what permission judges, and what is called.
 
         Raises:
-            InputError: one is missing, or there is no such parameter.
+            ToolArgumentsInvalid: one is missing, or of another type, or there is no such parameter.
         """
         missing = [name for name, default in self.parameters.items() if default is msgspec.UNSET and name not in given]
         unknown = [] if self.takes_more else [name for name in given if name not in self.parameters]
         if missing or unknown:
             said = [f"{name!a} is missing" for name in missing] + [f"there is no {name!a}" for name in unknown]
             hint = f"parameters: {', '.join(self.parameters) or 'none'}"
-            raise InputError(f"tool {self.name}", "; ".join(said), hint=hint)
-        left_out = {name: value for name, value in self.parameters.items() if name not in given}
-        return {**left_out, **given}
+            raise ToolArgumentsInvalid(f"tool {self.name}", "; ".join(said), hint=hint)
+        final = {name: value for name, value in self.parameters.items() if name not in given}
+        more = self.types.get("**", Any)
+        try:
+            for name, value in given.items():
+                final[name] = convert(value, self.types.get(name, more), f"tool {self.name}.{ascii(name)[1:-1]}")
+        except InputError as error:
+            raise ToolArgumentsInvalid(error.path, str(error.args[0]).removeprefix(f"{error.path}: ")) from None
+        return final
 
 
 class EffectNotDone(Exception):

@@ -8,15 +8,20 @@ cancellation serves timeout, pause, cancel and rollback: `stop` says why.
 import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 from math import inf
 from typing import Any
+
+from msgspec import structs
 
 from windlass.core.blueprint import Blueprint, NodeSpec
 from windlass.core.errors import AttemptTimeout, ContextClosed
 from windlass.core.ops import Op
 from windlass.core.position import Pending, parse
 from windlass.core.records import Finished, Planned
+from windlass.core.secret import MASKS
 from windlass.engine.journal import Journal
+from windlass.engine.redacting import masked, nameable
 from windlass.engine.services import Services
 from windlass.policies.chain import Chain
 
@@ -65,6 +70,8 @@ class Activation:
         self.asking: dict[str, asyncio.Lock] = {}  # by budget: while a person is asked for more of it
         self.raises = 0  # how often a person's answer has let a budget have more, in this attempt
         self.counts: dict[str, int] = {}  # n-th identical call, question or sleep in this attempt
+        self.freed: dict[str, list[int]] = {}  # numbers of those that came to nothing, lowest first
+        self.books: Any = None  # what it used through its ports, once it has used one
         self.ordinal = 0
         self.signs = 0.0  # monotonic time of the last sign of life
         self.savepoints: list[str] = []
@@ -97,10 +104,28 @@ class Activation:
             await self.streams.firm(self)
 
     def nth(self, key: str) -> int:
-        """Count how often this attempt has asked for `key`: 0 the first time."""
+        """Number what this attempt asks for under `key`, from 0; a number that was given back is taken first."""
+        if MASKS.known:
+            nameable(key, self.address)
+        if self.freed and self.freed.get(key):
+            return heappop(self.freed[key])
         number = self.counts.get(key, 0)
         self.counts[key] = number + 1
         return number
+
+    def savepoint(self, name: str) -> None:
+        """Name the checkpoint that the attempt's end makes."""
+        self.savepoints.append(nameable(name, self.address))
+
+    def give_back(self, key: str, number: int) -> None:
+        """Give a number back: what had it came to nothing, so the next one that is identical stands in its place."""
+        heappush(self.freed.setdefault(key, []), number)
+
+    def accounted(self, finished: Finished) -> Finished:
+        """Put the account of what was used beside what the activation left, if anything was."""
+        if self.books is None:
+            return finished
+        return structs.replace(finished, account=masked(self.books.close(finished.writes)))
 
     def begin_op(self) -> None:
         """Note an operation that will end by itself."""

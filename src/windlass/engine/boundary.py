@@ -17,17 +17,24 @@ from typing import Any, TypeVar
 import msgspec
 
 from windlass.core.errors import BudgetExceeded, PermissionDenied, WindlassError
+from windlass.core.secret import MASKS
 from windlass.core.tallies import Amounts
 from windlass.engine.activation import Activation
 from windlass.engine.questions import ask
+from windlass.engine.redacting import judged
 from windlass.policies.budget import Cost, WrapUp, in_units, settled
 from windlass.policies.permission import Action, Decision, Kind, decide
 
 T = TypeVar("T")
+Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 DEPTH: ContextVar[int] = ContextVar("windlass_depth", default=0)
 signature = lru_cache(maxsize=1024)(inspect.signature)
 VERDICT = {"type": "string", "enum": ["allow", "deny"]}
 MORE = {"type": "number", "minimum": 0}
+
+
+def as_named(**_: Any) -> None:
+    """Stand for what is called where all that a condition sees is given by name."""
 
 
 def is_free(activation: Activation, kind: Kind, amounts: Amounts) -> bool:
@@ -37,15 +44,16 @@ def is_free(activation: Activation, kind: Kind, amounts: Amounts) -> bool:
 
 
 async def enter(
-    activation: Activation, kind: Kind, name: str, arguments: Mapping[str, Any], amounts: Amounts,
-    digest: Callable[[], str], place: str,
+    activation: Activation, kind: Kind, name: str, call: Call, amounts: Amounts, digest: Callable[[], str],
+    place: str, known: str = "",
 ) -> None:  # fmt: skip
     """Let an action through, with its estimate set aside, or raise.
 
     Args:
-        arguments: the final ones, by name.
+        call: what is called, with the final arguments; of a tool all of them by name.
         amounts: what it is expected to use, by unit.
         digest: of the arguments as they are now; what was decided about others does not hold for these.
+        known: that digest, if nothing was awaited since it was made.
         place: which of the task's actions it is, the same on a re-run; a person's answer holds for this one alone.
 
     Raises:
@@ -53,13 +61,16 @@ async def enter(
     """
     guard = activation.guard
     is_judged = kind in guard.kinds[activation.node.id]
-    before = digest() if is_judged else ""
+    before = (known or digest()) if is_judged else ""
+    has_waited = False
     if is_judged:
-        await _permit(activation, kind, name, arguments, before, place)
+        fn, given, named = call
+        arguments = named if kind == "tool" or fn is as_named else by_name(fn, given, named)
+        has_waited = await _permit(activation, kind, name, arguments, before, place)
     if guard.depth is not None and DEPTH.get() >= guard.depth:
         raise BudgetExceeded(f"{activation.address}: {name!r} is called {guard.depth} deep already", unit="depth")
-    while amounts:
-        raises = activation.raises
+    while amounts and not guard.escrow.take(amounts):
+        raises, has_waited = activation.raises, True
         try:
             await guard.escrow.reserve(amounts, activation.node.id)
         except BudgetExceeded as error:
@@ -67,7 +78,7 @@ async def enter(
                 await _at_edge(activation, error)
         else:
             break
-    if is_judged and digest() != before:
+    if is_judged and has_waited and digest() != before:
         if amounts:
             guard.escrow.settle(amounts, {})
         raise PermissionDenied(f"{activation.address}: {kind} {name!r}: its arguments were changed after the decision")
@@ -103,8 +114,9 @@ def leave(activation: Activation, amounts: Amounts, cost: Cost | None, result: A
 
 async def _permit(
     activation: Activation, kind: Kind, name: str, arguments: Mapping[str, Any], digest: str, place: str
-) -> None:
-    record = activation.journal.record
+) -> bool:
+    """Judge an action; say whether a person had to be waited for."""
+    record, arguments = activation.journal.record, judged(arguments)
     action = Action(
         kind=kind, name=name, args=arguments, task=activation.node.id, definition=record.definition,
         tenant=record.tenant, roles=record.roles, run=record.id,
@@ -118,6 +130,7 @@ async def _permit(
         await _approve(activation, kind, name, arguments, f"{place}|{digest}|{activation.pending.resets}", decision)
     elif decision.verdict == "deny":
         raise PermissionDenied(f"{activation.address}: {kind} {name!r}: {decision.why}")
+    return decision.verdict == "ask"
 
 
 async def _approve(
@@ -138,9 +151,9 @@ async def _approve(
 
 def _shown(activation: Activation, arguments: Mapping[str, Any]) -> Any:
     try:
-        return msgspec.json.decode(activation.blueprint.codec.encode(dict(arguments), "arguments").data)
+        return msgspec.json.decode(activation.blueprint.codec.encode(dict(arguments), "arguments", handles=True).data)
     except WindlassError:  # a call with a key= of its own: what tells it apart is in the key
-        return {name: repr(value)[:200] for name, value in arguments.items()}
+        return {name: MASKS.text(repr(value))[:200] for name, value in arguments.items()}
 
 
 async def _at_edge(activation: Activation, error: BudgetExceeded) -> None:
@@ -152,16 +165,22 @@ async def _at_edge(activation: Activation, error: BudgetExceeded) -> None:
         identity = f"budget|{of}|{activation.pending.resets}.{number}"
         said = f"{error.args[0]}. How much more may it be?"
         async with activation.asking.setdefault(of, asyncio.Lock()):  # calls at once ask one question
-            raw = await ask(activation, identity, said, MORE, {"budget": error.key})
-        more = in_units(error.unit, msgspec.json.decode(raw))
-        if more > 0:
-            asked = activation.pending.asked[identity]
-            more = await activation.guard.escrow.raise_by(error.key, error.unit, more, asked)
+            more = in_units(
+                error.unit, msgspec.json.decode(await ask(activation, identity, said, MORE, {"budget": error.key}))
+            )
+            if more > 0:
+                asked = activation.pending.asked[identity]
+                more, raising = await activation.guard.escrow.raising(error.key, error.unit, more, asked)
+                if raising is not None:
+                    activation.journal.change(raising)
+                    activation.journal.say(
+                        "budget.raised", activation.address, budget=error.key, unit=error.unit, by=more
+                    )
+                    await activation.record()
         if more > 0:
             if activation.counts.get(of, 0) == number:
                 activation.counts[of] = number + 1
                 activation.raises += 1
-                activation.journal.say("budget.raised", activation.address, budget=error.key, unit=error.unit, by=more)
             return
     elif isinstance(edge, WrapUp) and edge.node != activation.node.id:
         await activation.guard.exceed(error)

@@ -1,6 +1,7 @@
 """Taking commands: what was posted from outside becomes part of the run's log, by the hand of its owner (D1)."""
 
 import msgspec
+from msgspec import Raw
 
 from windlass.core import changes, ops, queries
 from windlass.core import records as r
@@ -15,6 +16,7 @@ from windlass.engine.edges import raised
 from windlass.engine.execute import keep_writes
 from windlass.engine.initiate import edit
 from windlass.engine.inputs import unpacked
+from windlass.engine.redacting import notice
 
 MOST_LETTERS = 1_000
 
@@ -60,11 +62,12 @@ async def _answer(drive: Drive, command: r.Command) -> bool:
     if not found or found[0].status != "answered":
         return False
     asked, address = found[0], found[0].address
-    drive.journal.change(changes.QuestionPut(msgspec.structs.replace(asked, status="taken")))
+    kept = drive.blueprint.codec.mask(bytes(asked.answer), "answer")  # who answered may know no definition
+    value = Raw(notice(kept))
+    drive.journal.change(changes.QuestionPut(msgspec.structs.replace(asked, status="taken", answer=value)))
     pending = drive.position.pending.get(address)
     if pending is None or asked.key not in pending.asked:
         return True  # the branch that asked is gone
-    value = asked.answer
     drive.journal.note(ops.QuestionAnswered(address, asked.key, asked.id, value, asked.by))
     if asked.key.startswith(KINDS):
         drive.journal.note(*answered(drive.journal, drive.ledger, pending, asked, await _happening(drive, asked)))

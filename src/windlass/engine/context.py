@@ -13,13 +13,15 @@ from typing import Any, TypeVar, overload
 import msgspec
 
 from windlass.core import ops
-from windlass.core.errors import ContextClosed, DecodeError, InputError
+from windlass.core.errors import DecodeError, InputError
+from windlass.core.judged import Problem
 from windlass.core.types import convert, json_schema
 from windlass.core.words import OnDoubt, Undo
 from windlass.engine import calls
 from windlass.engine.activation import Activation
 from windlass.engine.effects import Act, perform
 from windlass.engine.ledger import effect_key
+from windlass.engine.ports import Ports
 from windlass.engine.questions import ask
 from windlass.policies.budget import Cost
 
@@ -51,6 +53,11 @@ class SyncContext:
         return self._activation.attempt
 
     @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What was wrong with the last output of this activation that was refused; empty in its first take."""
+        return (self._activation.pending.refused or [()])[-1]
+
+    @property
     def cancelled(self) -> bool:
         """Whether the attempt has to stop; a sync task that loops looks now and then."""
         return bool(self._activation.stopping) or self._activation.closed
@@ -77,18 +84,12 @@ class SyncContext:
         self._loop.call_soon_threadsafe(self._activation.streams.show, self._activation, value)
 
 
-class Context(SyncContext):
+class Context(SyncContext, Ports):
     """The context of an async task.
 
     Raises:
         ContextClosed: any method, once the attempt has ended or is being stopped.
     """
-
-    def _open(self) -> Activation:
-        activation = self._activation
-        if activation.closed or activation.stopping:
-            raise ContextClosed(f"{activation.address}: attempt {activation.attempt} is over")
-        return activation
 
     def emit(self, value: Any) -> None:
         """Show a value at once to whoever follows the run; it falls away when the attempt ends."""
@@ -97,7 +98,7 @@ class Context(SyncContext):
 
     def savepoint(self, name: str) -> None:
         """Name the checkpoint that this activation's end makes; pruning keeps it, rollback finds it by its name."""
-        self._open().savepoints.append(name)
+        self._open().savepoint(name)
 
     async def call(
         self, name: str, fn: Callable[..., Any], *arguments: Any, key: str = "", returns: Any = None,
@@ -118,20 +119,8 @@ class Context(SyncContext):
             ValueNotKept: the declared type, an argument (without `key`) or the result cannot be kept.
             PermissionDenied, BudgetExceeded: it may not be; nothing was called.
         """
-        call = (fn, arguments, named)
-        return await calls.make(self._open(), "call", name, call, key=key, returns=returns, cost=cost)
-
-    async def tool(self, name: str, /, **arguments: Any) -> Any:
-        """Call one of the definition's tools, if a grant allows it with these arguments. Recorded, as `call` is.
-
-        A tool that is an effect happens once for each name, arguments and place in the order of such calls.
-
-        Raises:
-            ToolUnknown: the definition has no such tool.
-            InputError: an argument is missing, or there is no such parameter.
-            PermissionDenied, BudgetExceeded: it may not be; nothing was called.
-        """
-        return await calls.use(self._open(), name, arguments)
+        act = Act("call", {} if cost is None else cost.amounts, cost)
+        return await calls.make(self._open(), act, name, (fn, arguments, named), key=key, returns=returns)
 
     async def effect(
         self, name: str, fn: Callable[..., Any], *arguments: Any, key: str = "", on_doubt: OnDoubt = "ask",
@@ -156,7 +145,7 @@ class Context(SyncContext):
             ValueNotKept: an argument, or the declared type, cannot be kept.
             DefinitionError: `undo` is not declared by the task.
         """
-        act = Act("effect", {} if cost is None else cost.estimate.amounts(), cost)
+        act = Act("effect", {} if cost is None else cost.amounts, cost)
         call = (fn, arguments, named)
         return await perform(self._open(), name, key, call, on_doubt=on_doubt, undo=undo, returns=returns, act=act)
 

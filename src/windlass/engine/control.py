@@ -34,6 +34,7 @@ from windlass.engine.journal import Journal
 from windlass.engine.ledger import Ledger
 from windlass.engine.loop import RunLoop
 from windlass.engine.notifier import Ear
+from windlass.engine.redacting import masked
 from windlass.engine.services import Services
 
 NUDGE_SECONDS = 2.0  # a verb looks so often whether the run's owner is still there
@@ -126,7 +127,7 @@ class Control:
             at=self.services.seams.clock.now(),
         )  # fmt: skip
         crashpoint("command.post")
-        await self.store.post(command)
+        await self.store.post(masked(command))
         self.services.notifier.wake("!" + run)
         await self._take_up(run, verb)
 
@@ -210,7 +211,7 @@ class Control:
         seams = self.services.seams
         command = r.Command(id=seams.ids(), run=run, verb="resume", arguments=arguments, by=by, at=seams.clock.now())
         with Ear(self.services.notifier, run) as ear:
-            await self.store.post(command)
+            await self.store.post(masked(command))
             self.services.notifier.wake("!" + run)
             await self.drives.drive(run)
             await self._wait(ear, run, "resume")  # a drive that fails before it has taken it is told to the caller

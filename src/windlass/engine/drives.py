@@ -30,6 +30,7 @@ from windlass.engine.ledger import Ledger
 from windlass.engine.letgo import FIRST_PAUSE, LONGEST_PAUSE, let_go
 from windlass.engine.loop import LOOK_SECONDS, RunLoop
 from windlass.engine.notifier import Ear
+from windlass.engine.redacting import Masking
 from windlass.engine.services import Services
 
 
@@ -41,6 +42,7 @@ class Drives:
         self.services = services
         self.store = services.store
         self.blueprints: dict[str, Blueprint] = {}
+        self.masking = Masking(services.platform.redact)
         self.loops: dict[str, RunLoop] = {}
         self.tasks: dict[str, asyncio.Task[Status]] = {}
         self.timers: dict[str, asyncio.TimerHandle] = {}
@@ -55,7 +57,7 @@ class Drives:
 
     def learn(self, definition: Definition) -> Blueprint:
         """Compile a definition and know it from now on by its name, and those that its runs are handed to."""
-        blueprint = definition.compile()
+        blueprint = self.masking.of(definition.compile())
         if blueprint.name not in self.blueprints:
             for companion in blueprint.companions:
                 self.blueprints.setdefault(blueprint.name, blueprint)  # they may hand back
@@ -234,7 +236,8 @@ class Drives:
             while self._heard and not self.closing:
                 self._heard = False
                 names = tuple(self.blueprints)
-                found = await self.store.find(queries.Runs(claimable=True, definitions=names, limit=1000))
+                asked = queries.Runs(claimable=True, definitions=names, statuses=(WAITING, PAUSED), limit=1000)
+                found = await self.store.find(asked)
                 for record in found:
                     if record.id in self.parked and record.id not in self.tasks:
                         await self.again(record.id, only_if_asked=True)
@@ -248,6 +251,8 @@ class Drives:
             only_if_asked: look for a command first: the news of one may be false, and claiming leaves a trace.
         """
         if only_if_asked and not await self.store.find(queries.Commands(run=run)):
+            return
+        if self.closing:  # since it began to look: nobody here would drive it
             return
         try:
             await self.drive(run)

@@ -11,7 +11,7 @@ from windlass.engine.dead import fail
 from windlass.engine.drive import Drive
 from windlass.engine.questions import question
 from windlass.engine.reconcile import reconcile
-from windlass.policies.budget import HandTo, WrapUp, in_units
+from windlass.policies.budget import WrapUp, handed_to, in_units
 from windlass.policies.chain import reason
 
 WRAP = "wrap"  # the index of an activation that wraps up: after it nothing is planned
@@ -42,15 +42,14 @@ async def exceed(drive: Drive, error: BudgetExceeded) -> None:
     if isinstance(edge, WrapUp) and wraps:
         drive.leaving, drive.wrapping = "wrap_up", edge.node
     else:
-        handler = edge.definition if isinstance(edge, HandTo) else ""
-        fail(drive, "", failures.describe(error), reason(error), handler=handler)
+        fail(drive, "", failures.describe(error), reason(error), handler=handed_to(edge))
     drive.stop_all("budget")
 
 
 def _spelled(edge: object) -> str:
     if isinstance(edge, WrapUp):
         return f"wrap up at {edge.node}"
-    return f"hand to {edge.definition}" if isinstance(edge, HandTo) else str(edge)
+    return f"hand to {handed_to(edge)}" if handed_to(edge) else str(edge)
 
 
 async def _ask(drive: Drive, error: BudgetExceeded) -> None:
@@ -60,8 +59,6 @@ async def _ask(drive: Drive, error: BudgetExceeded) -> None:
     for pending in drive.position.pending.values():
         asked.update({key: id_ for key, id_ in pending.asked.items() if key.startswith(begins)})
         answers.update({key: raw for key, raw in pending.answers.items() if key in asked})
-    for key, raw in answers.items():  # the process may have died before it did what was answered
-        await _raise(drive, key, asked[key], bytes(raw))
     if answers and await drive.guard.escrow.provide("") is None:
         return
     if len(answers) == len(asked):
@@ -73,19 +70,20 @@ async def _ask(drive: Drive, error: BudgetExceeded) -> None:
     drive.ready.clear()
 
 
-async def _raise(drive: Drive, key: str, id: str, answer: bytes) -> bool:
-    _, *tally, unit, _ = key.split("|")
-    more = in_units(unit, msgspec.json.decode(answer))
-    if more > 0:
-        more = await drive.guard.escrow.raise_by("|".join(tally), unit, more, id)
-        drive.journal.say("budget.raised", budget="|".join(tally), unit=unit, by=more)
-    return more > 0
-
-
 async def raised(drive: Drive, key: str, id: str, answer: bytes) -> None:
-    """Take a person's answer to a question of `_ask`: what rests for it goes on, or the run stops."""
-    if not await _raise(drive, key, id, answer):
-        error = BudgetExceeded("a budget is used up, and a person gave no more", unit=key.split("|")[-2])
+    """Take a person's answer to a question of `_ask`: what rests for it goes on, or the run stops.
+
+    The write that takes the answer raises the budget, too.
+    """
+    _, *parts, unit, _ = key.split("|")
+    tally, more = "|".join(parts), in_units(unit, msgspec.json.decode(answer))
+    if more > 0:
+        more, raising = await drive.guard.escrow.raising(tally, unit, more, id)
+        if raising is not None:
+            drive.journal.change(raising)
+            drive.journal.say("budget.raised", budget=tally, unit=unit, by=more)
+    if more <= 0:
+        error = BudgetExceeded("a budget is used up, and a person gave no more", unit=unit)
         fail(drive, "", failures.describe(error), "budget")
     drive.ready.extend(address for address in drive.unfunded if address not in drive.ready)
     drive.unfunded.clear()

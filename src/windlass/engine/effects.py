@@ -21,22 +21,26 @@ from windlass.core.errors import AttemptTimeout, ContextClosed, DefinitionError,
 from windlass.core.tallies import Amounts
 from windlass.core.words import EffectNotDone, OnDoubt, Undo
 from windlass.engine.activation import Activation
-from windlass.engine.boundary import by_name, enter, is_free, leave, within
+from windlass.engine.boundary import Call, enter, is_free, leave, within
 from windlass.engine.doubts import Wanted, answer_value, settled
 from windlass.engine.functions import LeftBehind, result_codec, result_type, run_within
 from windlass.engine.ledger import absent, completed, effect_key, line_of, next_key
+from windlass.engine.redacting import kept_arguments
 from windlass.policies.budget import Cost
 from windlass.policies.permission import Kind
 
-Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
-
 
 class Act(NamedTuple):
-    """What an effect is to the boundary: its kind, and what it is expected to use, by unit."""
+    """What a call or an effect is to the boundary: its kind, and what it is expected to use, by unit.
+
+    Args:
+        version: of a tool, its digest: a person's approval holds for the tool as it was described.
+    """
 
     kind: Kind
     amounts: Amounts
     cost: Cost | None = None
+    version: str = ""
 
 
 async def perform(
@@ -50,7 +54,7 @@ async def perform(
         raise EffectDiverged(f"{activation.address}: effect {name!r} was asked for twice in one attempt")
     codec, declared = result_codec(activation.blueprint.codec, fn, returns), result_type(fn, returns)
     handed = effect_key(activation, name, key)
-    encoded = codec.encode([list(arguments), named], f"{activation.address}.{name}")
+    encoded = codec.encode(kept_arguments(codec, fn, arguments, named), f"{activation.address}.{name}", handles=True)
     digest = _digest(codec, arguments, named, handed)
     await activation.firm()
     wanted = Wanted(codec, name, key, digest, on_doubt, declared)
@@ -63,7 +67,8 @@ async def perform(
         raise ContextClosed(f"{activation.address}: attempt {activation.attempt} is over")
     if not is_free(activation, act.kind, act.amounts):
         now = partial(_digest, codec, arguments, named, handed)
-        await enter(activation, act.kind, name, by_name(fn, arguments, named), act.amounts, now, wanted.identity)
+        place = f"{wanted.identity}|{act.version}" if act.version else wanted.identity
+        await enter(activation, act.kind, name, call, act.amounts, now, place)
     fresh, generation = next_key(activation, name, key)
     if fresh != handed:
         await _begin_again(activation)

@@ -1,17 +1,16 @@
 """Escrow: what the owner of a run holds of its budgets, and may still spend (D38).
 
 A budget stands in the store as a tally that all runs under it share. The owner of a run holds an allowance: what it
-was granted and has not used. A call takes its estimate out of the allowance, in memory; what it really used rides on
-the write that records the call, and the same write asks for as much again. Only the first call, or a larger one, asks
-the store by itself. What a dead owner held counts as spent, so nothing is ever spent twice.
+was granted and has not used. A call takes its estimate out of the allowance, in memory, and puts back what it has not
+used. The store is told by a write that is made anyway, which asks for as much again: the one that records the call, or,
+while the store holds at least as much as was used since it was told, a later one. Only the first call, or a larger one,
+asks the store by itself. What a dead owner held counts as spent, so nothing that was paid is ever forgotten.
 
-Steps, active time and bytes are taken in portions, so that most writes carry nothing of them.
+Where much is left, the calls of a while are asked for at once; steps, active time and bytes always are.
 """
 
 import asyncio
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from math import ceil
+from collections.abc import Mapping
 
 import msgspec
 from msgspec.structs import replace
@@ -19,56 +18,14 @@ from msgspec.structs import replace
 from windlass.core import queries
 from windlass.core.changes import Adjust
 from windlass.core.clock import Seams
-from windlass.core.errors import BudgetExceeded, RunTimeout, StoreError
+from windlass.core.errors import BudgetExceeded, StoreError
 from windlass.core.records import RunRecord
-from windlass.core.tallies import Amounts, Answer, BudgetAnswer, BudgetOp, BudgetState, held_key
-from windlass.policies.budget import DECLARED, Budget, WrapUp, in_numbers, spell_amount, window_start
+from windlass.core.tallies import Amounts, BudgetAnswer, BudgetOp, BudgetState, Op, held_key
+from windlass.engine.allowance import DAY_SECONDS, ONE, PORTIONS, Level, add, exceeded, levels_of, open_to, room
+from windlass.policies.budget import DECLARED, in_numbers
 from windlass.policies.chain import Bounds
 from windlass.policies.keys import tally_key
 from windlass.stores.base import Store
-
-# What is taken at once of what is not asked for one by one, at most, and a twentieth of the limit (wall: milliseconds).
-PORTIONS: Amounts = {"steps": 10, "wall": 10_000, "bytes": 1 << 16}
-DAY_SECONDS = 86_400
-ONE: Amounts = dict.fromkeys(PORTIONS, 1)
-
-
-@dataclass(slots=True)
-class Level:
-    """One budget that a run is under, and this owner's part of it."""
-
-    budget: Budget
-    limit: Amounts
-    run_timeout: int | None = None  # milliseconds: what its limit of active time is, unless the budget's is smaller
-    free: Amounts = field(default_factory=dict)  # granted, and neither used nor set aside for a call
-    used: Amounts = field(default_factory=dict)  # of the allowance, since the last write that told
-    spent: Amounts = field(default_factory=dict)
-    refill: Amounts = field(default_factory=dict)  # what the next write asks for
-    left: Amounts = field(default_factory=dict)  # for anybody, when the store last said
-    key: str = ""  # that was asked last: a window may have ended since
-    is_new: bool = True  # nobody held anything of it before, or that was told
-    flights: list[Amounts] = field(default_factory=list)  # what was set aside for each call that was not settled
-    day: int = 0  # of that, in days since the epoch (UTC): no window is shorter
-    portion: Amounts = field(init=False)  # how much to take at once of what is not asked for one by one
-
-    def __post_init__(self) -> None:
-        units = PORTIONS.keys() & self.limit.keys()
-        self.portion = {unit: max(1, min(PORTIONS[unit], self.limit[unit] // 20)) for unit in units}
-
-    def bounded(self, amounts: Amounts) -> Amounts:
-        """Return what of these amounts this budget limits."""
-        return {unit: number for unit, number in amounts.items() if unit in self.limit and number}
-
-    @property
-    def is_short(self) -> bool:
-        """Whether nothing is left of what is not asked for one by one."""
-        free = self.free
-        return any(free.get(unit, 0) < 1 for unit in self.portion)
-
-    def lacks(self, amounts: Amounts) -> str:
-        """Name a unit of which the allowance has less than this; empty if it has enough of all."""
-        free = self.free
-        return next((unit for unit, number in amounts.items() if unit in self.limit and free.get(unit, 0) < number), "")
 
 
 class Escrow:
@@ -82,14 +39,17 @@ class Escrow:
         self.background = seams.background
         self.record = record
         self.run, self.epoch, self.tenant = record.id, record.epoch, record.tenant
-        self.levels = levels = list(_levels(bounds))
+        self.levels = levels = list(levels_of(bounds))
         self.past: list[Level] = []  # windows that have ended, with calls in flight that were set aside in them
         self.is_unsure = False  # what was spent was told, and nobody knows whether it arrived
         self.owed: list[Adjust] = []  # for the next write, of windows that have ended
         for level in levels if record.epoch > 1 else ():  # what its last owner held counts as spent as this one tells
-            level.key, level.is_new = self._key(level, record.updated_at), False
+            level.key, level.is_new = level.key_at(record, record.updated_at), False
         self.ceilings = ceilings
         self.tick_at = clock.monotonic()  # up to here active time is counted
+        self.counted = dict.fromkeys(PORTIONS, 0)  # and not yet taken from the levels
+        self.room: Amounts | None = None  # for so much of it nothing has to be asked for; None: look
+        self.day = 0
         self.times = any("wall" in level.limit for level in levels)
         self._asking: list[tuple[Amounts, str, asyncio.Future[None]]] = []
 
@@ -101,7 +61,7 @@ class Escrow:
                 await self.store.adjust(found)
 
     async def reserve(self, amounts: Amounts, node: str) -> None:
-        """Set the estimate of a call aside, in every budget.
+        """Ask for the estimate of a call that the allowances do not have, and set it aside in every budget.
 
         Args:
             node: which node asks; one that wraps up may have the reserve.
@@ -109,8 +69,6 @@ class Escrow:
         Raises:
             BudgetExceeded: a budget has not as much left; nothing is set aside.
         """
-        if self._take(amounts):
-            return
         waiter = asyncio.get_running_loop().create_future()
         self._asking.append((amounts, node, waiter))
         if len(self._asking) == 1:
@@ -125,6 +83,7 @@ class Escrow:
     async def _ask_all(self) -> None:
         """Ask the store for all calls that wait, in one transaction."""
         await asyncio.sleep(0)  # whoever else is about to ask joins in
+        self._spread()
         asking, self._asking = self._asking, []
         try:
             asked = [
@@ -137,7 +96,7 @@ class Escrow:
                 refused = [level for level in self.levels if not next(answers)]
                 if waiter.done():
                     continue
-                if self._take(amounts):
+                if self.take(amounts):
                     waiter.set_result(None)
                 else:
                     waiter.set_exception(exceeded((refused or self.levels)[0], amounts))
@@ -154,12 +113,13 @@ class Escrow:
         That rides on the run's next write: the same write says from when on an owner after this one has to look.
         """
         now = self.clock.now()
+        self.room = None
         if want is None and not close:  # what is free goes back first: together with what is left it may be enough
             add(level.used, {unit: level.free.pop(unit) for unit in need if level.free.get(unit, 0) > 0})
         used, spent = level.used, level.spent
-        level.used, level.spent, level.refill = {}, {}, {}
+        level.used, level.spent, level.refill, level.is_owing = {}, {}, {}, False
         level.free = {unit: max(0, number) for unit, number in level.free.items()}  # what was used above it is told now
-        key = level.key if close and level.key and level.is_new else self._key(level, now)
+        key = level.key if close and level.key and level.is_new else level.key_at(self.record, now)
         if level.key and level.key != key:
             for flight in level.flights:  # a call in flight counts for the window that it began in, at its estimate
                 add(spent, level.bounded(flight))
@@ -170,23 +130,13 @@ class Escrow:
             self.owed.append(Adjust(level.key, left))
             if level.flights:
                 self.past.append(Level(level.budget, level.limit, key=level.key, flights=level.flights))
-            used, spent, level.free, level.flights = {}, {}, {}, []
+            used, spent, level.free, level.flights, level.asked = {}, {}, {}, [], {}
         level.key, level.is_new = key, True
         op = BudgetOp(
             run=self.run, epoch=self.epoch, at=now, used=used, spent=spent, want=need if want is None else want,
             need=need, limit=open_to(level, node), close=close, write_off=close and self.is_unsure,
         )  # fmt: skip
         return [Adjust(key, op)]
-
-    def _key(self, level: Level, now: float) -> str:
-        budget, day = level.budget, int(now // DAY_SECONDS)
-        if level.key and level.day == day:
-            return level.key
-        level.day = day
-        if budget.per == "run":
-            return tally_key("budget", "run", self.run)
-        start = [window_start(budget.window, now)] if budget.window is not None else []
-        return tally_key("budget", "tenant", self.tenant, *start)
 
     async def _adjust(self, asked: list[tuple[Level, list[Adjust]]]) -> list[bool]:
         """Do operations; return for each level that asked whether it was granted what it needs."""
@@ -199,8 +149,9 @@ class Escrow:
             raise
         granted = []
         for level, changes in asked:
-            got = [self._granted(level, change.key, next(answers)) for change in changes]
+            got = [level.granted(change.key, next(answers)) for change in changes]
             granted.append(got[-1])
+        self.room = None
         return granted
 
     def _unsure(self, level: Level, changes: list[Adjust]) -> None:
@@ -211,51 +162,62 @@ class Escrow:
             elif isinstance(op, BudgetOp):
                 self.owed.append(Adjust(key, replace(op, used={}, spent={}, write_off=bool(op.spent))))
 
-    def _granted(self, level: Level, key: str, answer: Answer) -> bool:
-        assert isinstance(answer, BudgetAnswer)  # noqa: S101 -- for the type checker: the store answers in kind
-        if level.key == key:
-            add(level.free, answer.granted)
-            level.left = answer.left
-        return answer.is_granted
-
-    def _take(self, amounts: Amounts) -> bool:
+    def take(self, amounts: Amounts) -> bool:
+        """Set the estimate of a call aside, if the allowance of every budget has as much."""
         if any(level.lacks(amounts) for level in self.levels):
             return False
         for level in self.levels:
-            for unit in level.bounded(amounts):
-                level.free[unit] -= amounts[unit]
+            for unit, number in amounts.items():
+                if number and unit in level.limit:
+                    level.free[unit] -= number
             level.flights.append(amounts)
         return True
 
     def settle(self, reserved: Amounts, actual: Amounts) -> None:
-        """Note what a call that had this set aside came to; the run's next write tells the store."""
+        """Note what a call that had this set aside came to."""
         for level in self.levels:
             old = next((old for old in self.past if old.budget is level.budget and reserved in old.flights), None)
             if old is not None:
                 old.flights.remove(reserved)
                 add(old.spent, {u: n - reserved.get(u, 0) for u, n in actual.items() if n > reserved.get(u, 0)})
-                continue
-            if reserved not in level.flights:
-                continue  # the run was given up meanwhile, and the call counts at its estimate
-            level.flights.remove(reserved)
-            add(level.used, level.bounded(reserved))
-            add(level.spent, actual)
-            add(level.refill, level.bounded(reserved))
+            elif reserved in level.flights:  # else the run was given up meanwhile, and the call counts at its estimate
+                level.flights.remove(reserved)
+                if level.settle(reserved, actual):
+                    self.room = None
 
     def count(self, unit: str, number: int) -> None:
         """Note what was used without being asked for one by one: steps, bytes."""
-        for level in self.levels if number else ():
-            if unit in level.limit:
-                level.free[unit] = level.free.get(unit, 0) - number
-                level.used[unit] = level.used.get(unit, 0) + number
-                level.spent[unit] = level.spent.get(unit, 0) + number
+        self.counted[unit] += number
+
+    def _spread(self) -> None:
+        """Take what was counted from the allowances."""
+        self.tick()
+        counted, self.counted = self.counted, dict.fromkeys(PORTIONS, 0)
+        for level in self.levels:
+            level.count(counted)
+        self.room = None
 
     def tick(self) -> None:
         """Count the active time since the last tick."""
         if self.times:
-            passed = int((self.clock.monotonic() - self.tick_at) * 1000)
-            self.tick_at += passed / 1000  # whole milliseconds: the rest is counted next time
-            self.count("wall", passed)
+            now = self.clock.monotonic()
+            passed = int((now - self.tick_at) * 1000)
+            if passed:
+                self.tick_at += passed / 1000  # whole milliseconds: the rest is counted next time
+                self.counted["wall"] += passed
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing has to be asked for since the last write, but for active time: that has a timer."""
+        return self.room is not None
+
+    def is_calm(self) -> bool:
+        """Say whether the allowances reach and the store has to hear of nothing: the usual case, which costs little."""
+        if self.room is None:
+            return False
+        self.tick()
+        counted = self.counted
+        return all(counted[unit] < number for unit, number in self.room.items())
 
     def ride(self, *, close: bool) -> list[Adjust]:
         """Say what the run's next write carries: what was used, and what is asked for.
@@ -263,9 +225,13 @@ class Escrow:
         Args:
             close: the run is given up: what is left of the allowance goes back.
         """
-        self.tick()
-        changes: list[Adjust] = []
         now = self.clock.now()
+        if not close and self.is_calm() and self.day == int(now // DAY_SECONDS):
+            for level in self.levels:
+                level.refill.clear()
+            return []
+        self._spread()
+        changes: list[Adjust] = []
         for old in self.past:
             if old.spent:
                 changes.append(Adjust(old.key, BudgetOp(run=self.run, epoch=self.epoch, at=now, spent=old.spent)))
@@ -276,24 +242,28 @@ class Escrow:
                 lost = level.flights.pop()
                 add(level.used, level.bounded(lost))
                 add(level.spent, lost)
-            is_over = bool(level.key) and level.budget.window is not None and level.day != int(now // DAY_SECONDS)
-            want = dict(level.refill)
-            for unit, portion in level.portion.items():
-                if level.free.get(unit, 0) <= portion // 2:
-                    want[unit] = portion - max(0, level.free.get(unit, 0))
+            is_past = bool(level.key) and level.budget.window is not None and level.day != int(now // DAY_SECONDS)
+            want = level.wants()
+            level.refill.clear()
             if close:
                 if level.key or level.spent:
                     changes += self._ops(level, {}, close=True)
                     level.free = {}
-            elif want or is_over or not level.is_new:
+            elif want or is_past or level.is_owing or not level.is_new:
                 changes += self._ops(level, {}, want=want)
+                add(level.asked, want)
         owed, self.owed = self.owed, []
+        if not (owed or changes or self.past):
+            self.day, self.room = int(now // DAY_SECONDS), room(self.levels)
         return owed + changes
 
-    def answered(self, key: str, answer: BudgetAnswer) -> None:
+    def answered(self, key: str, op: Op, answer: BudgetAnswer) -> None:
         """Take what a write was granted."""
         for level in self.levels:
-            self._granted(level, key, answer)
+            if level.key == key and isinstance(op, BudgetOp):
+                add(level.asked, {unit: -number for unit, number in op.want.items()})
+            level.granted(key, answer)
+        self.room = None
 
     async def provide(self, node: str) -> BudgetExceeded | None:
         """See to it that the run may go on for a while; say why it may not.
@@ -301,7 +271,9 @@ class Escrow:
         Args:
             node: the one that is to run, if it is only one.
         """
-        self.tick()
+        if self.is_calm():
+            return None
+        self._spread()
         lacking = [level for level in self.levels if level.is_short]
         if lacking:
             await self._adjust(
@@ -313,82 +285,44 @@ class Escrow:
     @property
     def is_short(self) -> bool:
         """Whether the run may not go on with what it holds."""
+        if self.is_calm():
+            return False
+        self._spread()
         return any(level.is_short for level in self.levels)
 
     def time_left(self) -> float | None:
         """Return the seconds until active time that was not granted begins; None if nothing limits it."""
         if not self.times:
             return None
-        self.tick()
+        self._spread()
         return min(level.free.get("wall", 0) for level in self.levels if "wall" in level.limit) / 1000
 
-    async def raise_by(self, key: str, unit: str, number: int, id: str) -> int:
-        """Let a budget have more: a person said so. The same id again does nothing.
+    async def raising(self, key: str, unit: str, number: int, id: str) -> tuple[int, Adjust | None]:
+        """Work out how much more a budget may have, as a person said: the platform's ceiling holds for a person, too.
 
         Returns:
-            How much more it was: the platform's ceiling holds for a person, too.
+            The number, and what makes it so; None if that was done before by this id, or if it is nothing.
         """
         found = await self.store.find(queries.Tallies(keys=(key,)))
         state = msgspec.json.decode(found[0].body, type=BudgetState) if found else BudgetState()
         if id in state.raised:
-            return number
+            return number, None
         ceiling = self.ceilings.get(unit)
         level = next((level for level in self.levels if level.key == key), None)
         if ceiling is not None and level is not None and level.budget.per == "run":
             number = min(number, max(0, ceiling - level.limit.get(unit, 0) - state.extra.get(unit, 0)))
-        if number:
-            op = BudgetOp(run=self.run, epoch=self.epoch, at=self.clock.now(), raise_by={unit: number}, raise_id=id)
-            await self.store.adjust([Adjust(key, op)])
-        return number
+        op = BudgetOp(run=self.run, epoch=self.epoch, at=self.clock.now(), raise_by={unit: number}, raise_id=id)
+        return number, Adjust(key, op) if number > 0 else None
 
     def left(self) -> dict[str, float]:
         """Say what is left by the tightest budget, as far as this process knows: money, seconds, counts."""
+        self._spread()
         least: dict[str, int] = {}
         for level in self.levels:
             for unit, number in level.limit.items():
                 here = level.left.get(unit, number) + level.free.get(unit, 0)
                 least[unit] = min(here, least.get(unit, here))
         return {DECLARED[unit]: in_numbers(unit, number) for unit, number in least.items()}
-
-
-def _levels(bounds: Bounds) -> Iterator[Level]:
-    budgets = [each.budget for each in bounds.budgets]
-    most = None if bounds.run_timeout is None else max(1, int(bounds.run_timeout * 1000))
-    if most is not None and not any(budget.per == "run" for budget in budgets):
-        budgets.append(Budget(wall_time=bounds.run_timeout))
-    for budget in budgets:
-        limit = dict(budget.shared)
-        timed = most is not None and budget.per == "run"
-        if timed and most is not None:
-            limit["wall"] = min(most, limit.get("wall", most))
-        if limit:
-            yield Level(budget, limit, most if timed else None)
-
-
-def open_to(level: Level, node: str) -> Amounts:
-    """Return what a node may use of a limit: all but the reserve, unless it is the one that wraps up."""
-    edge = level.budget.edge
-    if not isinstance(edge, WrapUp) or edge.node == node:
-        return level.limit
-    return {unit: number - ceil(number * edge.reserve) for unit, number in level.limit.items()}
-
-
-def exceeded(level: Level, amounts: Amounts) -> BudgetExceeded:
-    """Make the error that says which budget has not as much left."""
-    unit = level.lacks(amounts) or next(iter(level.bounded(amounts)), "")
-    limit = level.limit.get(unit, 0)
-    if unit == "wall" and limit == level.run_timeout:
-        return RunTimeout(
-            f"the run was active for {spell_amount(unit, limit)}, as long as it may be", unit=unit, key=level.key
-        )
-    said = f"the {level.budget.per}'s budget of {spell_amount(unit, limit)} {unit} is used up"
-    return BudgetExceeded(said, unit=unit, key=level.key, edge=level.budget.edge)
-
-
-def add(total: Amounts, amounts: Amounts) -> None:
-    """Add amounts to a total, in place."""
-    for unit, number in amounts.items():
-        total[unit] = total.get(unit, 0) + number
 
 
 async def written_off(store: Store, record: RunRecord, now: float) -> list[Adjust]:

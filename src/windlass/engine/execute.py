@@ -24,7 +24,9 @@ from windlass.core.position import parse
 from windlass.core.records import Finished, Sent
 from windlass.core.words import Output, Send, Update
 from windlass.engine.activation import Activation, Outcome
+from windlass.engine.current import begin
 from windlass.engine.journal import Journal
+from windlass.engine.judging import judged
 from windlass.engine.plan import check_goto
 
 
@@ -35,7 +37,7 @@ async def attempt(activation: Activation) -> Outcome:
         CancelledError: the process is going down, not the attempt.
     """
     try:
-        value = await _invoke(activation)
+        value = await (_invoke(activation) if activation.node.expect is None else judged(activation, _invoke))
         _check(activation, value)
         finished, known = keep_writes(activation, value)
         return Outcome(activation, finished, known)
@@ -66,6 +68,7 @@ async def _settled(activation: Activation, error: asyncio.CancelledError) -> Out
 async def _invoke(activation: Activation) -> Any:
     node = activation.node
     crashpoint("node.before")
+    begin(activation)
     arguments = gather_inputs(activation)
     if node.mode == "async":
         return await node.fn(*arguments)
@@ -166,7 +169,7 @@ def keep_writes(activation: Activation, value: Any) -> tuple[Finished, Mapping[s
     kept = tuple(Sent(send.node, _payload(activation, send.value)) for send in sends)
     savepoints = tuple(activation.savepoints)
     finished = Finished(activation.address, raws, goto, kept, activation.attempt, savepoints=savepoints)
-    return finished, known
+    return activation.accounted(finished), known
 
 
 def _payload(activation: Activation, value: Any) -> Raw:

@@ -10,19 +10,37 @@ import msgspec
 
 from windlass.core import changes, ops, queries
 from windlass.core import records as r
-from windlass.core.errors import AttemptTimeout, BudgetExceeded, TaskError, WindlassError
+from windlass.core.errors import (
+    AttemptTimeout,
+    BudgetExceeded,
+    OutputRefused,
+    PolicyError,
+    TaskError,
+    WindlassError,
+    kind_of,
+)
 from windlass.core.types import json_schema
 from windlass.core.words import Failed, RecoveryAction
+from windlass.engine import judging
 from windlass.engine.activation import Activation, Outcome
 from windlass.engine.dead import COLLECTED, bury, fail
 from windlass.engine.doubts import is_doubtful
 from windlass.engine.drive import Drive
 from windlass.engine.execute import keep_writes
 from windlass.engine.questions import question
-from windlass.policies.budget import HandTo
+from windlass.engine.redacting import masked
+from windlass.policies.budget import handed_to
 from windlass.policies.chain import Reason, Ruling, clamp, classify
 
 MOST_FRAMES, MOST_CAUSES = 8, 5
+
+
+def settle(drive: Drive, outcome: Outcome) -> r.Finished | None:
+    """Say how the output of an attempt was judged; return what it finished with, or what stands in for that."""
+    activation = outcome.activation
+    if activation.books is not None and activation.books.judged:
+        judging.tell(activation, activation.books.judged)
+    return outcome.finished or decide(drive, outcome)
 
 
 def decide(drive: Drive, outcome: Outcome) -> r.Finished | None:
@@ -39,13 +57,18 @@ def decide(drive: Drive, outcome: Outcome) -> r.Finished | None:
         if outcome.stopped != "waiting":  # it goes on if nothing comes of what stopped it: a resume may follow a pause
             drive.ready.append(activation.address)
         return None
-    error = outcome.error
+    error = meant(outcome.error)
     failure = describe(error)
-    ruling = classify(
-        activation.chain, activation.attempt, error, dice=drive.services.seams.dice(), now=drive.clock.now()
+    attempt = activation.attempt - len(activation.pending.refused)  # a repair takes no retry away
+    ruling = judging.ruling(error, activation) or classify(
+        activation.chain, attempt, error, dice=drive.services.seams.dice(), now=drive.clock.now()
     )
     action, said = _next(drive, activation, error, ruling)
-    failed = ops.AttemptFailed(activation.address, activation.attempt, failure, abandoned=outcome.abandoned, said=said)
+    failed = ops.AttemptFailed(
+        activation.address, activation.attempt, failure, abandoned=outcome.abandoned, said=said,
+        account=activation.books and activation.books.close({}),
+    )  # fmt: skip
+    activation.books = None  # what stands in for the output has used nothing more
     if action.kind == "retry":
         due_at = drive.clock.now() + float(action.value or 0.0)
         drive.journal.note(msgspec.structs.replace(failed, due_at=due_at, fresh=action.fresh))
@@ -56,8 +79,7 @@ def decide(drive: Drive, outcome: Outcome) -> r.Finished | None:
     if action.kind == "rollback":
         failed = msgspec.structs.replace(failed, rollback=action.to or activation.node.id)
     drive.journal.note(failed)
-    edge = error.edge if isinstance(error, BudgetExceeded) else None  # met by a call
-    handler = edge.definition if isinstance(edge, HandTo) else ""
+    handler = handed_to(error.edge) if isinstance(error, BudgetExceeded) else ""  # met by a call
     return _instead(drive, activation, failure, action, (ruling.reason, said), handler)
 
 
@@ -131,6 +153,23 @@ async def withdraw(drive: Drive) -> None:
         drive.journal.say("question.withdrawn", asked.address, id=asked.id)
 
 
+def meant(error: BaseException) -> BaseException:
+    """Return the refusal that stands behind an error, if that is what it comes to.
+
+    An HTTP client wraps what its transport raises into an error of its own (such a one has the `request`); a TaskGroup
+    makes a group of what its tasks raise, and one of refusals alone is a refusal.
+    """
+    while isinstance(error, BaseExceptionGroup) and error.subgroup(_is_no_refusal) is None:
+        error = error.exceptions[0]
+    cause = error.__cause__
+    is_wrapped = isinstance(cause, WindlassError) and not isinstance(error, WindlassError) and hasattr(error, "request")
+    return cause if is_wrapped and cause is not None else error
+
+
+def _is_no_refusal(error: BaseException) -> bool:
+    return not isinstance(error, PolicyError | BaseExceptionGroup)
+
+
 def describe(error: BaseException, depth: int = 0) -> ops.Failure:
     """Turn an exception into what is kept of it: class, message, the user's frames, the chain of causes."""
     frames = [
@@ -140,9 +179,9 @@ def describe(error: BaseException, depth: int = 0) -> ops.Failure:
     ]
     inner = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     cause = describe(inner, depth + 1) if inner is not None and depth < MOST_CAUSES else None
-    kind = error.kind if isinstance(error, TaskError) and error.kind else type(error).__name__
     code = error.code if isinstance(error, WindlassError) else "task"
-    return ops.Failure(kind, str(error), code, tuple(frames[-MOST_FRAMES:]), cause)
+    problems = error.problems if isinstance(error, OutputRefused) else ()
+    return masked(ops.Failure(kind_of(error), str(error), code, tuple(frames[-MOST_FRAMES:]), cause, problems))
 
 
 def plain(failure: ops.Failure) -> dict[str, Any]:

@@ -8,16 +8,22 @@ from typing import Any, get_type_hints
 
 from windlass.core.codec import Codec
 from windlass.core.types import collect
+from windlass.engine.current import IN_PORT
 from windlass.engine.pool import Pool
 from windlass.engine.services import Services
 
 
 async def run_function(pool: Pool, fn: Callable[..., Any], arguments: Any, named: Any) -> Any:
     """Call `fn` and return its result, awaited if it is awaitable."""
-    if _is_async(fn):
-        return await fn(*arguments, **named)
-    value = await pool.run(fn, *arguments, **named)
-    return await value if inspect.isawaitable(value) else value
+    before = IN_PORT.get()
+    IN_PORT.set(True)
+    try:
+        if _is_async(fn):
+            return await fn(*arguments, **named)
+        value = await pool.run(fn, *arguments, **named)
+        return await value if inspect.isawaitable(value) else value
+    finally:
+        IN_PORT.set(before)  # not by a token: what nobody awaits any more is closed from another context
 
 
 @lru_cache(maxsize=1024)

@@ -126,16 +126,21 @@ class Guard:
         """
         if self.journal.is_behind and self.escrow.is_short:
             await self.journal.drain()  # what was asked for is on its way
+        if self.rules.has_bounds:
+            await self._ask(addresses)
+        nodes = {parse(address)[0] for address in addresses}
+        self.node = nodes.pop() if len(nodes) == 1 else ""
+        return None if self.is_watched and self.escrow.is_settled else await self._provide()
+
+    async def _ask(self, addresses: Iterable[str]) -> None:
+        """Ask for the permits that these activations need, and how their breakers stand."""
         changes: list[Adjust] = []
         stale: dict[str, Breaker] = {}
         now = self.clock.now()
         needs: dict[str, int] = {}
-        probed = {key for keys in self.probing.values() for key in keys}
-        nodes: set[str] = set()
+        probed = {key for keys in self.probing.values() for key in keys} if self.probing else set()
         for address in addresses:
-            node = parse(address)[0]
-            nodes.add(node)
-            gate = self.gates[node]
+            gate = self.gates[parse(address)[0]]
             for key, _ in gate.limits:
                 needs[key] = needs.get(key, 0) + 1
             for key, breaker in gate.breakers:
@@ -155,14 +160,11 @@ class Guard:
             await self._refresh(stale)
         if changes:
             self.answered(changes, await self.services.store.adjust(changes))
-        await self._let_go(addresses)
-        self.node = nodes.pop() if len(nodes) == 1 else ""
-        return await self._provide()
+        if len(self.permits) > 1:
+            await self._let_go(addresses)
 
     async def _let_go(self, addresses: Iterable[str]) -> None:
         """Give back permits that let no attempt begin: two that hold one of the same two would wait for each other."""
-        if len(self.permits) <= 1:
-            return
         spare = _unused(self.permits, ([key for key, _ in self.gates[parse(one)[0]].limits] for one in addresses))
         now = self.clock.now()
         changes = [Adjust(key, self.permits[key].wanted(self.record, now, 0)) for key in spare]
@@ -172,9 +174,14 @@ class Guard:
     async def _provide(self) -> BudgetExceeded | None:
         """See to it that the run may go on for a while, and watch how long that is."""
         exceeded = await self.escrow.provide(self.node) if self.escrow.levels else None
-        if exceeded is None and self._timer is None:
+        if exceeded is None and not self.is_watched:
             self._watch_time()
         return exceeded
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether there is no limit of active time, or a timer that looks at it."""
+        return self._timer is not None or not self.escrow.times
 
     async def _refresh(self, breakers: dict[str, Breaker]) -> None:
         found = await self.services.store.find(queries.Tallies(keys=tuple(breakers)))
@@ -242,8 +249,9 @@ class Guard:
 
     def ride(self, step: Step | None, size: int, release: bool) -> list[Change]:
         """Say what a write carries: breakers' outcomes, permits for what it plans, and what was spent."""
-        changes: list[Change] = list(self.outcomes)
-        self.outcomes.clear()
+        changes: list[Change] = []
+        if self.outcomes:
+            changes, self.outcomes = list(self.outcomes), []
         if self.permits:
             planned = step.planned if step is not None and not release else ()
             changes += self._permits(planned, release=release)
@@ -256,12 +264,12 @@ class Guard:
         """Take permits for what is planned, and give back what is over; what one step leaves is the next one's."""
         changes: list[Change] = []
         now = self.clock.now()
-        needs = dict.fromkeys(self.permits, 0)
+        needs: dict[str, int] = {}
         for one in planned:
             for key, _ in self.gates[parse(one.address)[0]].limits:
-                needs[key] += 1
+                needs[key] = needs.get(key, 0) + 1
         for key, permits in self.permits.items():
-            op = permits.close(self.record, now) if release else permits.ride(self.record, now, needs[key])
+            op = permits.close(self.record, now) if release else permits.ride(self.record, now, needs.get(key, 0))
             if op is not None:
                 changes.append(Adjust(key, op))
         return changes
@@ -270,7 +278,7 @@ class Guard:
         """Take what the store said to a write's adjustments."""
         for adjust, answer in zip(adjusts, answers, strict=True):
             if isinstance(answer, BudgetAnswer):
-                self.escrow.answered(adjust.key, answer)
+                self.escrow.answered(adjust.key, adjust.op, answer)
             elif isinstance(answer, LimitAnswer):
                 if isinstance(adjust.op, LimitOp) and _is_overtaken(adjust.op, answer):
                     raise StaleLease(f"run {self.record.id} has another owner: there are permits, and it got none")

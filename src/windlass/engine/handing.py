@@ -19,7 +19,8 @@ from windlass.core.errors import RunExists, StoreError, WindlassError
 from windlass.core.letters import DeadLetter
 from windlass.engine.control import Control, Options
 from windlass.engine.dead import TAG, run_of
-from windlass.policies.budget import HandTo
+from windlass.engine.redacting import cleaned
+from windlass.policies.budget import handed_to
 from windlass.policies.chain import bounds
 
 PAGE = 100
@@ -60,8 +61,7 @@ def bound(control: Control) -> frozenset[str]:
     names = set(control.services.platform.handlers.values())
     for blueprint in drives.blueprints.values():
         found = bounds(blueprint, control.services.platform)
-        edges = (one.budget.edge for one in found.budgets)
-        names |= {found.handler, *(edge.definition for edge in edges if isinstance(edge, HandTo))}
+        names |= {found.handler, *(handed_to(one.budget.edge) for one in found.budgets)}
     return frozenset(names & drives.blueprints.keys())
 
 
@@ -127,4 +127,4 @@ async def _put(control: Control, id_: str, **fields: str) -> None:
     for letter in await _found(control, (id_,)):
         changed = msgspec.structs.replace(letter, **fields)
         if changed != letter:
-            await control.store.adjust([LetterPut(changed)])
+            await control.store.adjust(cleaned((LetterPut(changed),)))

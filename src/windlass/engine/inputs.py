@@ -12,6 +12,7 @@ from windlass.core.envelope import LONG
 from windlass.core.errors import InputError, ValueNotKept, ValueTooLarge
 from windlass.core.shapes import family_of
 from windlass.core.types import convert
+from windlass.engine.redacting import nameable, notice
 
 
 def check_text(text: str, where: str) -> str:
@@ -19,12 +20,13 @@ def check_text(text: str, where: str) -> str:
 
     Raises:
         InputError: it holds a lone surrogate.
+        SecretInName: a secret stands in it.
     """
     try:
         text.encode()
     except UnicodeEncodeError:
         raise InputError(where, f"{text!r} is no text", hint="a lone surrogate is no character") from None
-    return text
+    return nameable(text, where)
 
 
 def unknown_channel(blueprint: Blueprint, name: str) -> InputError:
@@ -83,7 +85,8 @@ def unpacked(blueprint: Blueprint, arguments: Mapping[str, Any]) -> dict[str, An
     contents = arguments.get("contents", {})
     typed = {}
     for name, data in (arguments.get("edits") or {}).items():
-        value = blueprint.codec.decode(json.encode(data), lambda digest: b64decode(contents[digest]), trusted=True)
+        kept = notice(json.encode(data))
+        value = blueprint.codec.decode(kept, lambda digest: b64decode(contents[digest]), trusted=True)
         typed[name] = convert(value, blueprint.channels[name].type, f"edits.{name}")
     return typed
 

@@ -25,9 +25,11 @@ from windlass.core.events import count
 from windlass.core.ops import Op
 from windlass.core.position import Position, path_key
 from windlass.core.records import ENCODER, Blob, Body, Head, Manifest, Row, Said
+from windlass.core.secret import MASKS
 from windlass.core.states import ENDED, Status
 from windlass.core.tallies import Answer
 from windlass.engine.reconcile import Step
+from windlass.engine.redacting import cleaned, told
 from windlass.stores.base import Store, row_digest
 
 MOST_BEHIND, MOST_BYTES_BEHIND = 64, 1_000_000  # rows and bytes that `async` may owe in all (D25)
@@ -58,6 +60,7 @@ class Journal:
         self._ops: list[Op] = []
         self._said: list[Said] = []
         self._changes: list[Change] = []
+        self._hits = MASKS.hits  # as long as it stays so, nothing was masked that this pen could write
         self._fresh: list[str] = []  # digests of blobs in `_changes`
         self._flush: asyncio.Future[None] | None = None
         self._record: asyncio.Future[None] | None = None  # of the last that was written beside the loop
@@ -157,8 +160,8 @@ class Journal:
         status = status or self.head.status
         if status is Status.WAITING and not release:
             status = Status.RUNNING  # somebody drives it; if that one dies, nothing else says that there is work
-        write = self.compose(kind, step, finished, dropped, status, due_at, release)
         try:
+            write = self.compose(kind, step, finished, dropped, status, due_at, release)
             await self._send(write, flush=flush)
         except BaseException as error:
             if self.broken is None:
@@ -173,7 +176,7 @@ class Journal:
 
     async def write_changes(self, *, release: bool = False) -> None:
         """Make the changes that were put aside durable by themselves, without an event that tells of them."""
-        changes, self._changes = tuple(self._changes), []
+        changes, self._changes = cleaned(tuple(self._changes)), []
         if release:
             changes += tuple(self.at_release)
         if self.rider is not None:
@@ -192,9 +195,15 @@ class Journal:
             self.keep(step.blobs)
         ops, self._ops = tuple(self._ops), []
         said, self._said = tuple(self._said), []
-        changes, self._changes = tuple(self._changes), []
+        changes, self._changes = cleaned(tuple(self._changes)), []
         fresh, self._fresh = tuple(self._fresh), []
         position.held.update(fresh)
+        if MASKS.known:
+            ops, said = cleaned(ops), cleaned(said)
+        if MASKS.hits != self._hits:
+            results = step.results if step is not None and not step.finished and not position.settled else {}
+            contents = {digest: self.blobs[digest] for digest in fresh}
+            said += told(ops, finished if step is None else step.finished, results, contents)
         applied = tuple(sorted(position.settled, key=path_key)) if step is not None and position.settled else ()
         if step is None:
             body = Body(now, ops, finished, dropped=dropped, said=said, blobs=fresh)

@@ -189,7 +189,7 @@ class RunLoop(Drive):
             held = self.held.get(activation.node.id)
             if held:
                 self.ready.append(held.popleft())
-            done = outcome.finished or failures.decide(self, outcome)
+            done = failures.settle(self, outcome)
             if done is None and outcome.stopped == "waiting":
                 self.resting[activation.address] = "starves" if activation.starved else "waits"
             if done is None:

@@ -7,10 +7,10 @@ from windlass.core.records import RunRecord
 from windlass.core.tallies import LimitAnswer, LimitOp
 from windlass.policies.limit import Limit
 
-LOOK_AGAIN_MOST = 0.66  # and no longer than that: times the dice, it stays within a second, and the run in memory
+LOOK_AGAIN_SECONDS = 0.25  # for permits that others hold, on average, at first
+LOOK_AGAIN_MOST = 0.66  # seconds, however long it takes: times the dice it stays within one, and the run in memory
 FAIR_SECONDS = 1.0  # so often a run that keeps its permits hears whether another waits, and then it rests as long
-FORGET_SECONDS = 60.0  # and those of an owner that is gone come free after so long, if nobody takes its run over
-LOOK_AGAIN_SECONDS = 0.25  # for permits that others hold, on average
+FORGET_SECONDS = 60.0  # the permits of an owner that is gone come free after so long, if nobody takes its run over
 
 
 @dataclass(slots=True)

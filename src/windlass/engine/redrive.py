@@ -20,6 +20,7 @@ from windlass.core.records import RunRecord
 from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED
 from windlass.engine.control import Control
 from windlass.engine.dead import is_collected
+from windlass.engine.redacting import cleaned
 from windlass.stores.base import Store
 
 PAGE = 100
@@ -99,7 +100,7 @@ async def drop(store: Store, ids: Sequence[str], by: str, note: str) -> None:
         for letter in found if letter.status != "dropped"
     ]  # fmt: skip
     if puts:
-        await store.adjust(puts)
+        await store.adjust(cleaned(tuple(puts)))
 
 
 def _noted(letter: DeadLetter, note: str) -> str:

@@ -1,13 +1,14 @@
 """Runtime: the front door. It opens a store, drives runs, and steers them; every verb works from any process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
 from windlass.core import queries
 from windlass.core import records as r
+from windlass.core.audit import Account
 from windlass.core.blueprint import Definition
 from windlass.core.clock import Seams
 from windlass.core.errors import LoopRunning, RunFailed
@@ -15,8 +16,9 @@ from windlass.core.events import Event
 from windlass.core.letters import DeadLetter
 from windlass.core.owner import this_process
 from windlass.core.states import FAILED
+from windlass.core.talk import Model, models_of
 from windlass.core.words import Result
-from windlass.engine import handing, reads, redrive
+from windlass.engine import audits, handing, reads, redrive
 from windlass.engine.activation import Activation
 from windlass.engine.context import Context, SyncContext
 from windlass.engine.control import Control, Options
@@ -24,7 +26,9 @@ from windlass.engine.drives import Drives
 from windlass.engine.lease import Heartbeat
 from windlass.engine.notifier import Notifier
 from windlass.engine.pool import Pool
+from windlass.engine.redacting import masked
 from windlass.engine.services import Services
+from windlass.engine.strict import install
 from windlass.engine.tree import Target
 from windlass.engine.watchdog import Watchdog
 from windlass.policies.chain import NO_PLATFORM
@@ -45,28 +49,32 @@ class Runtime:
         definitions: what this runtime knows; whatever is passed to start, run or execute is added.
         timers: drive runs that parked here again when their time has come; a worker that claims them says False.
         platform: defaults, ceilings and what all definitions share: budgets, breakers, limits, grants.
+        models: of this deployment: each replaces the definition's of its name, or is one more.
+        strict: refuse what tasks do outside past their ports, where that can be seen (docs/models.md).
         seams: clock, ids, dice and tasks, for tests.
     """
 
     def __init__(
         self, store: str | Store = "memory:", definitions: list[Definition] | None = None, *, timers: bool = True,
-        platform: Platform = NO_PLATFORM, seams: Seams | None = None,
+        platform: Platform = NO_PLATFORM, models: Sequence[Model] = (), strict: bool = False, seams: Seams | None = None
     ) -> None:  # fmt: skip
         self.store = open_store(store) if isinstance(store, str) else store
         self._owns_store = isinstance(store, str)
         self._definitions = definitions or []
         self._timers = timers
-        self._platform = platform
+        self._declared = (platform, models_of(models, "Runtime"), strict)
         self._seams = seams or Seams()
 
     async def __aenter__(self) -> Self:
         """Open the store and begin to hold leases."""
+        if self._declared[-1]:
+            install()
         if self._owns_store:
             await self.store.open()
         owner = this_process()
         notifier = Notifier(self.store, self._seams)
         pool = Pool(self._seams)
-        self.services = Services(self.store, self._seams, owner, notifier, pool, make_context, self._platform)
+        self.services = Services(self.store, self._seams, owner, notifier, pool, make_context, *self._declared)
         self._drives = Drives(self.services, self._definitions, timers=self._timers)
         self._control = Control(self.services, self._drives)
         self._drives.hand_on = partial(handing.hand_on, self._control)
@@ -98,7 +106,7 @@ class Runtime:
             InputError, ValueNotKept, ValueTooLarge: the input is not what it should be.
             RunExists: the id belongs to a run with another definition or input.
         """
-        return await self._control.start(definition, input, id, Options(**options))
+        return await self._control.start(definition, input, id, masked(Options(**options)))
 
     async def execute(
         self, definition: Definition, input: Any = None, id: str | None = None, **options: Any
@@ -224,6 +232,10 @@ class Runtime:
             self.store, self.services.notifier, run, after, log, settled if follow else None
         ):
             yield event
+
+    async def audit(self, run: str) -> list[Account]:
+        """Return what each attempt used of models and tools, and what came of it: prompts, answers, cost."""
+        return await audits.read(self.store, run)
 
     async def runs(self, **filters: Any) -> list[r.RunRecord]:
         """Return runs, newest first; filters are those of `records.Runs`."""

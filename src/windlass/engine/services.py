@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from windlass.core.blueprint import Blueprint
 from windlass.core.clock import Seams
 from windlass.core.records import Owner
+from windlass.core.talk import Model
 from windlass.engine.notifier import Notifier
 from windlass.engine.pool import Pool
 from windlass.policies.breaker import Breaker
@@ -76,6 +77,8 @@ class Services:
 
     Args:
         context: makes the context object of an activation.
+        models: those of the deployment: they replace a definition's of the same name.
+        strict: tasks may go outside through their ports only.
         seen: breakers, by the key of their tally, as this process saw them last.
     """
 
@@ -86,6 +89,8 @@ class Services:
     pool: Pool
     context: Callable[[Any], Any]
     platform: Platform = NO_PLATFORM
+    models: Mapping[str, Model] = field(default_factory=dict)
+    strict: bool = False
     seen: dict[str, Seen] = field(default_factory=dict)
     _rules: dict[tuple[str, str, tuple[str, ...]], Rules] = field(default_factory=dict)
 

@@ -7,7 +7,6 @@ that does not let go of the interpreter is told of when it does.
 """
 
 import asyncio
-import logging
 import sys
 import traceback
 from collections.abc import Callable, Iterable
@@ -15,13 +14,14 @@ from types import FrameType
 from typing import Any
 
 from windlass.core.clock import Clock, this_thread
+from windlass.core.logs import logger
 from windlass.engine.activation import Activation
 
 BLOCKED_SECONDS = 0.25  # that the loop may go without a turn (FAULTS F28)
 MOST_FRAMES = 8
 IDLE = ("selectors", "asyncio")  # a loop whose innermost frame is in one of these is about to turn
 
-logger = logging.getLogger("windlass.watchdog")
+LOG = logger("windlass.watchdog")
 
 
 class Watchdog:
@@ -67,7 +67,7 @@ class Watchdog:
         where = f"run {run}, {found.address}," if found is not None else "something"
         said = "%s has blocked the event loop for %.2f s; a plain def node runs in a thread. Stack:\n%s"
         extra = {"run": run, "node": found.node.id if found else "", "seconds": seconds, "stack": stack}
-        logger.warning(said, where, seconds, "\n".join(f"  {line}" for line in stack), extra=extra)
+        LOG.warning(said, where, seconds, "\n".join(f"  {line}" for line in stack), extra=extra)
         if found is not None:
             self._loop.call_soon_threadsafe(_show, found, round(seconds, 3), stack)
         self.blocks += 1  # last: whoever sees it finds the rest done

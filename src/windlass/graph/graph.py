@@ -15,6 +15,7 @@ from windlass.core.blueprint import (
     fingerprint,
 )
 from windlass.core.errors import DefinitionError
+from windlass.core.judged import Problem
 from windlass.core.words import Send
 from windlass.graph.options import (
     DefinitionOptions,
@@ -336,8 +337,9 @@ class _Builder:
 
     def _annotations(self) -> list[Any]:
         """Name the types of channels and of what Sends carry; a return says no more than the channels do."""
+        told = [Problem for node in self.graph.nodes.values() if node.options.get("expect")]
         read_types = [a.type for s in self.signatures.values() for a in s.arguments if not a.is_context]
-        return [spec.type for spec in self.channels.values()] + read_types
+        return [spec.type for spec in self.channels.values()] + read_types + told
 
     def _node(self, name: str, sources: Sources) -> NodeSpec:
         where, signature, declared = f"node {name!r}", self.signatures[name], self.graph.nodes[name]
@@ -348,8 +350,17 @@ class _Builder:
                 f"{where} returns a dict and declares no channel that it writes",
                 hint="add writes=[...]",
             )
+        output = None
+        if rules["expect"] is not None:
+            if len(self.writes[name]) != 1:
+                raise DefinitionError(
+                    "graph.writes", f"{where} expects an output, and writes {len(self.writes[name])} channels",
+                    hint="name the one channel that gets it: writes=[...]",
+                )  # fmt: skip
+            output = self.writes[name][0]
         return NodeSpec(
             id=name,
+            output=output,
             fn=declared.fn,
             mode=signature.mode,
             params=self._params(name, signature),

@@ -6,6 +6,8 @@ from typing import Any, TypedDict
 
 from windlass.core.blueprint import Checkpoints, Definition, Durability
 from windlass.core.errors import DefinitionError, TaskError
+from windlass.core.redact import Redact
+from windlass.core.talk import Model, models_of
 from windlass.core.words import RecoveryAction, Tool, Undo, ValidationResult
 from windlass.graph.reducers import name_of
 from windlass.graph.tools import grants_of
@@ -15,9 +17,12 @@ from windlass.policies.budget import Budget, HandTo, WrapUp, read_budget
 from windlass.policies.chain import Declared
 from windlass.policies.limit import Limit, read_limits
 from windlass.policies.numbers import Duration
+from windlass.policies.output import Expect
 from windlass.policies.permission import Rule
 from windlass.policies.platform import read_retry
 from windlass.policies.retry import Retry
+from windlass.policies.rules import Rule as OutputRule
+from windlass.policies.rules import Rules, read_rules
 from windlass.policies.timeout import seconds
 
 Tools = Mapping[str, Tool[..., Any]]
@@ -49,11 +54,13 @@ class Policies(TaskDefaults, total=False):
     Attributes:
         grants: what the node may do: Allow, Ask and Deny; None leaves it to the definition and the platform.
         undo: compensations that `ctx.effect(undo=...)` may name.
-        validate: judges an output before it is kept; sync.
+        expect: what the output has to be: parser, schema, rules, confidence, and what follows where it is not.
+        validate: judges an output before it is kept, after `expect`; sync.
     """
 
     grants: Sequence[Rule] | None
     undo: Sequence[Callable[..., Any] | Undo]
+    expect: Expect | None
     validate: Callable[[Any], ValidationResult]
 
 
@@ -71,7 +78,10 @@ class DefinitionOptions(TypedDict, total=False):
         budget: what a run, or the tenant's runs together, may spend.
         grants: what the tasks may do, all of them: Allow, Ask and Deny.
         tools: what `ctx.tool` may call.
+        models: what `ctx.model` may ask; the first is asked where no name is given.
+        redact: what is not kept of any value, beside known secrets.
         dead_letters: a definition, or its name: started on what ran out of attempts, budget or time.
+        rules: for what is expected of outputs, by type or field; adding one touches no task.
         defaults: policies for the tasks that do not declare them.
     """
 
@@ -85,7 +95,10 @@ class DefinitionOptions(TypedDict, total=False):
     budget: Budget | None
     grants: Sequence[Rule] | None
     tools: Sequence[Tool[..., Any]]
+    models: Sequence[Model]
+    redact: Redact | None
     dead_letters: str | Definition
+    rules: Rules | Sequence[OutputRule | Callable[..., Any]]
     defaults: TaskDefaults
 
 
@@ -134,6 +147,7 @@ def policies(declared: Policies, where: str, tools: Tools) -> dict[str, Any]:
         **_attempts(declared, where),
         "grants": grants_of(declared.get("grants"), tools, where),
         "undo": compensations(declared.get("undo", ()), where),
+        "expect": _expected(declared.get("expect"), where),
         "validate": _hook("validate", declared.get("validate"), where),
         "recover": _hook("recover", declared.get("recover"), where),
     }
@@ -147,6 +161,12 @@ def _attempts(declared: TaskDefaults, where: str) -> dict[str, Any]:
         "breakers": read_breakers(declared.get("breaker"), where),
         "limits": read_limits(declared.get("limits"), where),
     }
+
+
+def _expected(given: Any, where: str) -> Expect | None:
+    if given is None or isinstance(given, Expect):
+        return given
+    raise DefinitionError("output.expect", f"{where}: expect is {given!r:.80}", hint="write Expect(Quote, ...)")
 
 
 def _hook(name: str, hook: Callable[..., Any] | None, where: str) -> Callable[..., Any] | None:
@@ -190,6 +210,8 @@ def boundaries(
         "budget": budget,
         "grants": grants_of(options.get("grants"), tools, where),
         "tools": tools,
+        "rules": read_rules(options.get("rules", ()), where),
+        "models": models_of(options.get("models", ()), where),
         "defaults": Declared(**_attempts(defaults, f"defaults= of {where}")) if defaults else None,
         "dead_letters": handled_by,
         "companions": tuple(one for one in (handler, getattr(edge, "given", None)) if hasattr(one, "compile")),

@@ -7,6 +7,7 @@ from typing import Any, Literal, Unpack
 
 from windlass.core.blueprint import EVERY_STEP, INPUT, Blueprint, ChannelSpec, NodeSpec, Param, ParamKind, fingerprint
 from windlass.core.errors import DefinitionError
+from windlass.core.judged import Problem
 from windlass.core.words import Failed
 from windlass.graph.options import DefinitionOptions, boundaries, check_known, policies, with_defaults
 from windlass.graph.seal import check_options, codec, structure
@@ -213,7 +214,7 @@ class _Builder:
     def _annotations(self, nodes: Mapping[str, NodeSpec], input_type: Any) -> list[Any]:
         found: list[Any] = [input_type, *self.inputs]
         for name, node in nodes.items():
-            found.append(node.returns)
+            found += [node.returns] if node.expect is None else [node.returns, Problem]
             found += [items(a.type) if p.kind == "stream" else a.type
                       for p, a in zip(node.params, self.signatures[name].arguments, strict=False)
                       if p.kind != "context"]  # fmt: skip
@@ -241,6 +242,7 @@ class _Builder:
             params = self._class_params(name, task, signature)
             returns = declared_types(type(task))[1] if returns is Any else returns
         edge = ways[mapped[0]] if mapped else None
+        returns = task.spec.output if returns is Any and task.spec.output is not None else returns
         return NodeSpec(
             id=name,
             fn=fn,
@@ -248,7 +250,7 @@ class _Builder:
             params=params,
             writes=frozenset({name}),
             output=name,
-            returns=task.spec.output if returns is Any and task.spec.output is not None else returns,
+            returns=returns if declared["expect"] is None else declared["expect"].returns,
             mapped=mapped[0] if mapped else None,
             on_error=edge.on_error if edge else "fail",
             concurrency=edge.concurrency if edge else None,

@@ -4,8 +4,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Unpack
 
 from windlass.core.blueprint import ChannelSpec, NodeSpec
-from windlass.core.codec import Codec
+from windlass.core.codec import MAX_VALUE, Codec
 from windlass.core.errors import DefinitionError
+from windlass.core.redact import read_redact
 from windlass.core.types import collect, spell
 from windlass.graph.options import DefinitionOptions
 
@@ -13,20 +14,22 @@ DURABILITIES = ("sync", "async", "exit")
 
 
 def codec(annotations: Iterable[Any], **options: Unpack[DefinitionOptions]) -> Codec:
-    """Make the codec of a definition: it keeps the types that its annotations and `types=` name, and no others.
+    """Make the codec of a definition: it keeps the types that annotations of tasks and tools and `types=` name.
 
     Raises:
         DefinitionError: two types have one tag.
     """
     named: dict[Any, None] = {}
     unhashable: dict[int, Any] = {}
-    for annotation in (*annotations, *options.get("types", ())):
+    of_tools = [kind for one in options.get("tools", ()) for kind in one.types.values()]
+    for annotation in (*annotations, *of_tools, *options.get("types", ())):
         try:
             named[annotation] = None
         except TypeError:  # an Annotated with a list or dict in it
             unhashable[id(annotation)] = annotation
     types = collect((*named, *unhashable.values()), aliases=options.get("aliases", {}))
-    return Codec(types, max_value=options["max_value"]) if "max_value" in options else Codec(types)
+    rules = read_redact(options.get("redact"), "definition")
+    return Codec(types, max_value=options.get("max_value", MAX_VALUE), redact=rules)
 
 
 def check_options(name: str, where: str, **options: Unpack[DefinitionOptions]) -> None:

@@ -12,6 +12,7 @@ from windlass.graph.options import Policies, check_known
 from windlass.policies.breaker import Breaker
 from windlass.policies.limit import Limit
 from windlass.policies.numbers import Duration
+from windlass.policies.output import Expect
 from windlass.policies.permission import Rule
 from windlass.policies.retry import Retry
 
@@ -35,6 +36,7 @@ class AgentSpec:
         limits: Limits that an attempt needs a permit of, or names of the platform's.
         grants: what the task may do: Allow, Ask and Deny; None leaves it to the definition and the platform.
         undo: compensations that `ctx.effect(undo=...)` may name.
+        expect: what the output has to be, and what follows where it is not.
         version: a word in the fingerprint: a change is a change of structure.
     """
 
@@ -49,11 +51,12 @@ class AgentSpec:
     limits: Sequence[str | Limit] | None = None
     grants: Sequence[Rule] | None = None
     undo: Sequence[Callable[..., Any] | Undo] = ()
+    expect: Expect | None = None
     version: str = ""
     extras: Mapping[str, Any] = field(default_factory=dict)
 
 
-SPEC_POLICIES: Final = ("timeout", "idle_timeout", "retry", "breaker", "limits", "grants", "undo")
+SPEC_POLICIES: Final = ("timeout", "idle_timeout", "retry", "breaker", "limits", "grants", "undo", "expect")
 
 
 class TaskOptions(Policies, total=False):
@@ -155,6 +158,7 @@ def policies_of(task: Task[Any, Any]) -> Policies:
         "limits": spec.limits,
         "grants": spec.grants,
         "undo": spec.undo,
+        "expect": spec.expect,
     }
     if isinstance(task, FunctionTask):
         if "validate" in task.hooks:

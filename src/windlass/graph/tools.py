@@ -2,14 +2,16 @@
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar, overload
+from hashlib import sha256
+from typing import Any, ParamSpec, TypeVar, get_type_hints, overload
 
 import msgspec
 
 from windlass.core.errors import DefinitionError
+from windlass.core.types import json_schema
+from windlass.core.usage import Usage
 from windlass.core.words import OnDoubt, Tool
 from windlass.graph.validate import did_you_mean
-from windlass.policies.budget import Usage
 from windlass.policies.cel import condition
 from windlass.policies.permission import WILD, Rule
 
@@ -41,7 +43,8 @@ def tool(
         on_doubt: of an effect, as for `ctx.effect`.
 
     Raises:
-        DefinitionError: it has no fitting name, takes arguments that cannot be given by name, or an option is wrong.
+        DefinitionError: it has no fitting name, takes arguments that cannot be given by name or have no type, or an
+            option is wrong.
     """
     if fn is None:
         return lambda function: tool(function, name=name, effect=effect, cost=cost, on_doubt=on_doubt)
@@ -54,9 +57,12 @@ def tool(
         raise DefinitionError(
             "tool.on_doubt", f"tool {called}: on_doubt is {on_doubt!r}", hint='"ask", "retry" or a verify function'
         )
-    parameters, takes_more = _parameters(fn, called)
+    parameters, types = _parameters(fn, called)
+    schema, description = _schema(types, parameters, called), inspect.getdoc(fn) or ""
+    digest = sha256(msgspec.json.encode([called, description, schema], order="sorted")).hexdigest()[:16]
     return Tool(
-        name=called, fn=fn, parameters=parameters, takes_more=takes_more, effect=bool(effect), on_doubt=on_doubt,
+        name=called, fn=fn, parameters=parameters, types=types, takes_more="**" in types, description=description,
+        schema=schema, digest=digest, effect=bool(effect), on_doubt=on_doubt,
         cost=cost.amounts() if cost is not None else {},
     )  # fmt: skip
 
@@ -71,7 +77,8 @@ def _checked_name(name: Any, fn: Any) -> str:
     return name
 
 
-def _parameters(fn: Callable[..., Any], called: str) -> tuple[dict[str, Any], bool]:
+def _parameters(fn: Callable[..., Any], called: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the defaults of the parameters, and their types; that of `**named` stands under `**`."""
     try:
         signature = inspect.signature(fn)
     except (TypeError, ValueError) as error:
@@ -79,18 +86,57 @@ def _parameters(fn: Callable[..., Any], called: str) -> tuple[dict[str, Any], bo
             "tool.parameters", f"tool {called}: its parameters cannot be read: {error}", hint="wrap it in a def"
         ) from error
     found: dict[str, Any] = {}
-    takes_more = False
+    types: dict[str, Any] = {}
+    hints = _hints(fn, called)
     for parameter in signature.parameters.values():
         if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
             raise DefinitionError(
                 "tool.parameters", f"tool {called}: {str(parameter)!r} cannot be given by name",
                 hint="arguments of a tool are given by name, so that conditions can name them",
             )  # fmt: skip
+        if parameter.name not in hints:
+            raise DefinitionError(
+                "tool.types", f"tool {called}: the parameter {parameter.name!r} has no type",
+                hint=f"annotate it: {parameter.name}: str; Any where it may be anything",
+            )  # fmt: skip
         if parameter.kind is parameter.VAR_KEYWORD:
-            takes_more = True
+            types["**"] = hints[parameter.name]
             continue
+        types[parameter.name] = hints[parameter.name]
         found[parameter.name] = msgspec.UNSET if parameter.default is parameter.empty else parameter.default
-    return found, takes_more
+    return found, types
+
+
+def _hints(fn: Callable[..., Any], called: str) -> dict[str, Any]:
+    target: Any = fn
+    if isinstance(fn, type):
+        target = inspect.getattr_static(fn, "__init__")
+    elif not inspect.isroutine(fn):
+        target = inspect.getattr_static(type(fn), "__call__")
+    try:
+        return get_type_hints(target, include_extras=True)
+    except (TypeError, NameError, AttributeError) as error:
+        raise DefinitionError(
+            "tool.types", f"tool {called}: its annotations cannot be read: {error}",
+            hint="name types that can be found where the function is defined",
+        ) from error  # fmt: skip
+
+
+def _schema(types: Mapping[str, Any], defaults: Mapping[str, Any], called: str) -> dict[str, Any]:
+    """Give the JSON Schema of a tool's arguments."""
+    made = {name: json_schema(kind) for name, kind in types.items()}
+    definitions: dict[str, Any] = {}
+    for name, part in made.items():
+        for title, found in part.pop("$defs", {}).items():
+            if definitions.setdefault(title, found) != found:
+                raise DefinitionError(
+                    "tool.types", f"tool {called}: two types in its parameters are called {title!r}",
+                    hint=f"rename that of {name!r}",
+                )  # fmt: skip
+    more = made.pop("**", False)
+    schema: dict[str, Any] = {"type": "object", "properties": made, "additionalProperties": more}
+    required = [name for name, default in defaults.items() if default is msgspec.UNSET]
+    return schema | ({"required": required} if required else {}) | ({"$defs": definitions} if definitions else {})
 
 
 def tools_of(declared: Any, where: str) -> dict[str, Tool[..., Any]]:

@@ -3,13 +3,13 @@
 What is declared, and pure decisions. The state is a tally of the store that every process shares (D38).
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from windlass.core.errors import AttemptTimeout, DefinitionError, WindlassError
-from windlass.policies.keys import Scope, is_scope, scope_key
-from windlass.policies.numbers import ErrorKinds, is_meant, is_name, is_positive, is_whole, length, names_errors
+from windlass.core.usage import is_whole
+from windlass.policies.keys import Scope, is_scope, read_named, scope_key
+from windlass.policies.numbers import ErrorKinds, is_meant, is_name, is_positive, length, names_errors
 
 Verdict = Literal["failed", "succeeded", ""]
 
@@ -92,15 +92,10 @@ def read_breakers(given: Any, where: str) -> tuple[Breaker | str, ...] | None:
     Raises:
         DefinitionError: it is something else, or one name stands twice.
     """
-    if given is None:
-        return None
-    found = (given,) if isinstance(given, str | Breaker) else tuple(given) if isinstance(given, Sequence) else (given,)
-    for one in found:
-        if not isinstance(one, str | Breaker) or not one:
-            raise DefinitionError(
-                "breaker.kind", f"{where}: breaker is {one!r}", hint='write breaker="openai", or a Breaker(...)'
-            )
-    names = [one if isinstance(one, str) else one.name for one in found]
-    if len(set(names)) < len(names):
-        raise DefinitionError("breaker.twice", f"{where}: one breaker is named twice: {', '.join(names)}")
-    return found
+    hint = 'write breaker="openai", or a Breaker(...)'
+    return read_named(
+        given,
+        Breaker,
+        wrong=lambda one: DefinitionError("breaker.kind", f"{where}: breaker is {one!r}", hint=hint),
+        twice=lambda names: DefinitionError("breaker.twice", f"{where}: one breaker is named twice: {names}"),
+    )

@@ -6,16 +6,16 @@ state is a tally of the store; nothing is asked for before it is reserved there 
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final, Literal
 
 from windlass.core.errors import DefinitionError
 from windlass.core.tallies import MOST, Amounts
-from windlass.policies.numbers import MILLION, Duration, is_name, is_whole, length, millionths
+from windlass.core.usage import MILLION, Money, Usage, is_whole, millionths
+from windlass.policies.numbers import Duration, is_name, length
 
-Money = Decimal | str | float
 Per = Literal["run", "tenant"]
 Window = Literal["day", "month"]
 
@@ -35,37 +35,6 @@ DATES: Final = {"day": "%Y-%m-%d", "month": "%Y-%m"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Usage:
-    """What something used, or is expected to use. A part that is left out is nothing.
-
-    Args:
-        money: in the currency that the budgets are in; kept in millionths, rounded up.
-    """
-
-    tokens_in: int = 0
-    tokens_out: int = 0
-    money: Money = 0
-    model_calls: int = 0
-    tool_calls: int = 0
-
-    def amounts(self) -> dict[str, int]:
-        """Return it as whole numbers by unit, without zeros.
-
-        Raises:
-            DefinitionError: a part is negative or no number.
-        """
-        found: dict[str, int] = {}
-        for part in fields(self):
-            given = getattr(self, part.name)
-            amount = millionths(given, up=True) if part.name == "money" else given if is_whole(given, 0) else None
-            if amount is None or amount < 0:
-                raise DefinitionError("budget.usage", f"a usage of {given!r} {part.name}", hint="numbers from 0 up")
-            if amount:
-                found[part.name] = amount
-        return found
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
     """What a call costs: reserved before it is made, settled after.
 
@@ -74,17 +43,21 @@ class Cost:
         read: takes the actual Usage from the result; without it, `result.usage` is taken if it is a Usage. Where there
             is none, or it is negative, the call counts at its estimate.
 
+    Attributes:
+        amounts: the estimate, by unit.
+
     Raises:
         DefinitionError: the estimate is no Usage, or has a negative part.
     """
 
     estimate: Usage
     read: Callable[[Any], Usage | None] | None = None
+    amounts: Amounts = field(init=False, repr=False, compare=False, default_factory=dict)
 
     def __post_init__(self) -> None:
         if not isinstance(self.estimate, Usage):
             raise DefinitionError("budget.usage", f"a cost of {self.estimate!r}", hint="Cost(estimate=Usage(...))")
-        self.estimate.amounts()
+        object.__setattr__(self, "amounts", self.estimate.amounts())
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +70,7 @@ class Settled:
 
 def settled(cost: Cost, result: Any) -> Settled:
     """Read from a call's result what it used."""
-    estimate = cost.estimate.amounts()
+    estimate = cost.amounts
     try:
         used = cost.read(result) if cost.read is not None else getattr(result, "usage", None)
     except Exception as error:  # noqa: BLE001 -- the user's function: money was spent, so it has to be counted
@@ -144,6 +117,11 @@ class HandTo:
 
 
 Edge = Literal["stop", "ask"] | WrapUp | HandTo
+
+
+def handed_to(edge: object) -> str:
+    """Name the definition that is started at an edge; empty for none."""
+    return edge.definition if isinstance(edge, HandTo) else ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 from windlass.core.blueprint import Blueprint, NodeSpec
-from windlass.core.errors import AttemptTimeout, DefinitionError, TaskError, ValidationFailed, WindlassError
+from windlass.core.errors import AttemptTimeout, DefinitionError, TaskError, ValidationFailed, WindlassError, kind_of
 from windlass.core.words import RecoveryAction
 from windlass.policies.breaker import Breaker
 from windlass.policies.budget import UNITS, Budget, spell_amount, tightest
@@ -26,14 +26,14 @@ ORDER: Final = ("open", "permit", "reserve", "breaker", "timeout", "call", "clas
 NOWHERE: Final = "not declared"
 NO_PLATFORM: Final = Platform()
 
-Reason = Literal["attempts", "budget", "timeout", "poison", "denied", "step_limit", "error"]
+Reason = Literal["attempts", "budget", "timeout", "poison", "denied", "step_limit", "output", "error"]
 REASONS: Final[Mapping[str, Reason]] = {  # the begin of an error's code → why its run cannot go on
     "policy.budget": "budget",
     "policy.denied": "denied",
-    "policy.permission": "denied",
     "policy.step_limit": "step_limit",
     "policy.run_timeout": "timeout",
     "task.timeout": "timeout",
+    "task.output": "output",
     "run.poison": "poison",
 }
 
@@ -314,7 +314,7 @@ def classify(chain: Chain, attempt: int, error: BaseException, *, dice: float, n
         now: seconds since the epoch, for a Retry-After that is a date.
     """
     if isinstance(error, WindlassError) and not isinstance(error, TaskError) and not error.retryable:
-        return Ruling(reason=reason(error), said=f"{_kind(error)} would fail again: not retried")
+        return Ruling(reason=reason(error), said=f"{kind_of(error)} would fail again: not retried")
     try:
         rule = naming(chain.retry, error)
         asked = asked_for(error, now)
@@ -322,17 +322,17 @@ def classify(chain: Chain, attempt: int, error: BaseException, *, dice: float, n
     except Exception as raised:  # noqa: BLE001 -- the user's predicate: an error in a policy ends what it judges
         return Ruling(reason=reason(error), said=f"retry's predicate raised {raised!r}: not retried")
     if rule is None:
-        said = f"no retry names {_kind(error)}" if chain.retry else "no retry is declared"
+        said = f"no retry names {kind_of(error)}" if chain.retry else "no retry is declared"
         return Ruling(reason=reason(error), said=said)
     if wait is None:
-        return Ruling(reason="attempts", said=f"attempt {attempt} of {rule.max_attempts} failed: {_kind(error)}")
+        return Ruling(reason="attempts", said=f"attempt {attempt} of {rule.max_attempts} failed: {kind_of(error)}")
     if attempt >= chain.attempts:
         said = f"the platform allows {chain.attempts} attempts, retry asks for {rule.max_attempts}"
         return Ruling(reason="attempts", said=said, clamped=said)
     clamped = ""
     if asked is not None and asked > chain.wait:
-        clamped = f"{_kind(error)} asks to wait {asked:g} s, the platform allows {chain.wait:g} s"
-    said = f"attempt {attempt} of {rule.max_attempts} failed: {_kind(error)}; again after {wait:.3g} s"
+        clamped = f"{kind_of(error)} asks to wait {asked:g} s, the platform allows {chain.wait:g} s"
+    said = f"attempt {attempt} of {rule.max_attempts} failed: {kind_of(error)}; again after {wait:.3g} s"
     return Ruling(wait=wait, fresh=isinstance(error, ValidationFailed), said=said, clamped=clamped)
 
 
@@ -361,7 +361,3 @@ def clamp(chain: Chain, action: Any, *, attempt: int, rollbacks: int = 0) -> tup
     if action.kind == "rollback" and rollbacks >= chain.attempts:
         return RecoveryAction("abort"), f"recover proposed a rollback, the platform allows {chain.attempts}"
     return action, ""
-
-
-def _kind(error: BaseException) -> str:
-    return error.kind if isinstance(error, TaskError) and error.kind else type(error).__name__

@@ -5,13 +5,13 @@ What is declared, and how two declarations of one name become one. The state is 
 
 import math
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from windlass.core.errors import DefinitionError
-from windlass.policies.keys import Scope, is_scope, scope_key
-from windlass.policies.numbers import is_name, is_positive, is_whole, length
+from windlass.core.usage import is_whole
+from windlass.policies.keys import Scope, is_scope, read_named, scope_key
+from windlass.policies.numbers import is_name, is_positive, length
 
 PERIODS: Final = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "day": 86400}
 RATE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*([a-z]+)\s*")
@@ -97,15 +97,10 @@ def read_limits(given: Any, where: str) -> tuple[Limit | str, ...] | None:
     Raises:
         DefinitionError: it is something else, or one name stands twice.
     """
-    if given is None:
-        return None
-    found = (given,) if isinstance(given, str | Limit) else tuple(given) if isinstance(given, Sequence) else (given,)
-    for one in found:
-        if not isinstance(one, str | Limit) or not one:
-            raise DefinitionError(
-                "limit.kind", f"{where}: limits has {one!r}", hint="write limits=[Limit(...)], or a platform's name"
-            )
-    names = [one if isinstance(one, str) else one.name for one in found]
-    if len(set(names)) < len(names):
-        raise DefinitionError("limit.twice", f"{where}: one limit is named twice: {', '.join(names)}")
-    return found
+    hint = "write limits=[Limit(...)], or a platform's name"
+    return read_named(
+        given,
+        Limit,
+        wrong=lambda one: DefinitionError("limit.kind", f"{where}: limits has {one!r}", hint=hint),
+        twice=lambda names: DefinitionError("limit.twice", f"{where}: one limit is named twice: {names}"),
+    )

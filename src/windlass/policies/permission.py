@@ -15,7 +15,7 @@ from windlass.core.errors import DefinitionError
 from windlass.policies.cel import Sight, condition
 
 Effect: TypeAlias = Literal["allow", "ask", "deny"]
-Kind: TypeAlias = Literal["tool", "effect", "call", "model"]
+Kind: TypeAlias = Literal["tool", "effect", "call", "model", "http"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 WILD: Final = re.compile(r"[*?\[]")
 

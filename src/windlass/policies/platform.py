@@ -4,18 +4,22 @@ A platform is given to a Runtime or a worker. A default holds where neither defi
 ceiling holds whatever they say (C15).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
 from windlass.core.errors import DefinitionError
+from windlass.core.redact import NOTHING, Redact, read_redact
+from windlass.core.usage import is_whole
 from windlass.policies.breaker import Breaker
 from windlass.policies.budget import Budget, WrapUp, read_budget
 from windlass.policies.limit import Limit
-from windlass.policies.numbers import Duration, is_name, is_positive, is_whole
+from windlass.policies.numbers import Duration, is_name, is_positive
 from windlass.policies.permission import Rule
 from windlass.policies.retry import Retry
+from windlass.policies.rules import Rule as OutputRule
+from windlass.policies.rules import Rules, read_rules
 from windlass.policies.timeout import seconds
 
 MOST_ATTEMPTS = 100  # unbounded retry is impossible, whatever anybody declares
@@ -85,6 +89,9 @@ class Platform:
         grants: rules by whom they are for: `"tenant:acme"`, `"role:analyst"`, `"*"`; each of the three that is named
             has to allow what a run does.
         handlers: a pattern of definition names → the definition that is started on their dead letters.
+        rules: for what is expected of outputs, by type or field, before those of definitions and tasks.
+        redact: what is not kept of any value, beside what its definition says.
+        show: what commands do not show, beside that.
 
     Raises:
         DefinitionError: a default is above its ceiling, or a part is not what it has to be.
@@ -97,11 +104,16 @@ class Platform:
     limits: Sequence[Limit] = ()
     grants: Mapping[str, Sequence[Rule]] = field(default_factory=dict)
     handlers: Mapping[str, str] = field(default_factory=dict)
+    redact: Redact = NOTHING
+    show: Redact = NOTHING
+    rules: Rules | Sequence[OutputRule | Callable[..., Any]] = ()
 
     def __post_init__(self) -> None:
         parts: tuple[tuple[Any, type], ...] = ((self.defaults, Defaults), (self.ceilings, Ceilings))
         if not all(isinstance(part, kind) for part, kind in parts):
             raise DefinitionError("platform.kind", "defaults= is a Defaults, ceilings= is a Ceilings")
+        read_redact(self.redact, "platform")
+        read_redact(self.show, "platform")
         _check_ceilings(self.ceilings)
         _check_defaults(self.defaults, self.ceilings)
         _check_parts(self)
@@ -110,6 +122,7 @@ class Platform:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "grants", {who: tuple(rules) for who, rules in self.grants.items()})
         object.__setattr__(self, "handlers", dict(self.handlers))
+        object.__setattr__(self, "rules", read_rules(self.rules, "platform"))
 
     def handler(self, definition: str) -> str:
         """Name the definition that is started on a dead letter of this one; "" for none."""

@@ -121,7 +121,7 @@ class Store(Protocol):
         ...
 
     async def find(self, query: Query[T]) -> list[T]:
-        """Answer a query."""
+        """Answer a query, in the order that it states."""
         ...
 
     async def adjust(self, changes: Sequence[Adjust | LetterPut]) -> tuple[Answer, ...]:

@@ -16,9 +16,12 @@ from windlass.core.states import CREATED, ENDED, RUNNING, WAITING
 from windlass.policies.tally import kind_of
 from windlass.stores import checks
 from windlass.stores.tallies import Stand
+from windlass.stores.turns import in_turn, ready_since
 
 T = TypeVar("T")
-Limited = queries.Runs | queries.Questions | queries.Rows | queries.Items | queries.Letters | queries.Tallies
+Limited = (
+    queries.Runs | queries.Work | queries.Questions | queries.Rows | queries.Items | queries.Letters | queries.Tallies
+)
 LAST = attrgetter("last")
 QUESTION = msgspec.json.Decoder(r.Question)
 EFFECT = msgspec.json.Decoder(r.Effect)
@@ -100,6 +103,8 @@ class World:
             case queries.Runs():
                 wanted = [kept for kept in reversed(self.runs.values()) if self._is_wanted(kept, query, now)]
                 return [self.record(kept) for kept in _first(wanted, query)]
+            case queries.Work():
+                return [self.record(kept) for kept in _first(self._work(query, now), query)]
             case queries.Questions():
                 questions = [QUESTION.decode(body) for body in self.questions.values()]
                 return _first([question for question in questions if _is_asked(question, query)], query)
@@ -142,6 +147,15 @@ class World:
             and (query.after is None or (query.after in self.runs and kept.no < self.runs[query.after].no))
             and (not query.claimable or ((until is None or until <= now) and _has_work(kept, query.due_before)))
         )
+
+    def _work(self, query: queries.Work, now: float) -> list[Kept]:
+        asked = queries.Runs(claimable=True, definitions=query.definitions, due_before=query.due_before)
+        wanted = [kept for kept in self.runs.values() if self._is_wanted(kept, asked, now)]
+        ready = [
+            (kept.record.tenant, ready_since(kept.head, kept.updated_at, query.due_before), kept)
+            for kept in wanted if kept.record.id not in query.besides
+        ]  # fmt: skip
+        return in_turn(ready, query.behind)
 
 
 def _has_work(kept: Kept, due_before: float | None) -> bool:

@@ -10,7 +10,6 @@ process's lock never blocks the loop: a queued write is tried again later, and a
 """
 
 import asyncio
-import logging
 import os
 import random
 import threading
@@ -25,6 +24,7 @@ import msgspec
 from windlass.core.changes import Adjust, LetterPut, Write
 from windlass.core.clock import Clock, SystemClock, random_id
 from windlass.core.errors import StoreCorrupt, StoreError, StoreUnavailable, StoreVersion
+from windlass.core.logs import logger
 from windlass.core.queries import Query
 from windlass.core.records import Command, Item, Loaded, Owner, RunRecord
 from windlass.core.tallies import Answer
@@ -37,7 +37,7 @@ from windlass.stores.sqlite_start import let_be, take_up
 from windlass.stores.sqlite_writer import BUSY_SECONDS, SLOW_SECONDS, WAIT_SECONDS, Writer
 
 T = TypeVar("T")
-LOG = logging.getLogger("windlass.store")
+LOG = logger("windlass.store")
 
 
 class SQLiteStore:

@@ -16,7 +16,6 @@ checkpoint of the log and on closing. A power cut may lose some of it: the ancho
 A power cut and a cut log together are not noticed.
 """
 
-import logging
 import mmap
 import os
 import random
@@ -29,8 +28,9 @@ from pathlib import Path
 import apsw
 
 from windlass.core.errors import StoreBehind, StoreReplaced, StoreUnavailable
+from windlass.core.logs import logger
 
-LOG = logging.getLogger("windlass.store")
+LOG = logger("windlass.store")
 MAGIC = b"WNDLANC1"
 HEADER = struct.Struct("<8s24sI")  # magic, id of the store, checksum of both
 CELL = struct.Struct("<QII")  # event or count, number of the run, checksum

@@ -1,6 +1,5 @@
 """What a SQLite store reads: rows into records, and the answer to each query. Digests are verified on the way."""
 
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from hashlib import sha256
@@ -13,6 +12,7 @@ from msgspec.structs import replace
 from windlass.core.clock import Clock
 from windlass.core.errors import RunUnknown, StoreCorrupt, StoreError
 from windlass.core.letters import DeadLetter
+from windlass.core.logs import logger
 from windlass.core.owner import is_alive
 from windlass.core.queries import (
     Blobs,
@@ -26,6 +26,7 @@ from windlass.core.queries import (
     Rows,
     Runs,
     Tallies,
+    Work,
 )
 from windlass.core.records import (
     ENCODER,
@@ -42,16 +43,17 @@ from windlass.core.records import (
     RowKind,
     RunRecord,
 )
-from windlass.core.states import CREATED, PAUSED, RUNNING, WAITING, Status
+from windlass.core.states import CREATED, PAUSED, RUNNING, UNFINISHED, WAITING, Status
 from windlass.core.tallies import Tally
 from windlass.policies.tally import kind_of
 from windlass.stores.checks import encoded, verify_blob, verify_manifest, verify_rows, verify_sequence, verify_tail
 from windlass.stores.queries import queries
 from windlass.stores.sqlite_file import Link, is_damage
 from windlass.stores.tallies import Stand
+from windlass.stores.turns import in_turn, ready_since
 
 SQL = queries("sqlite")
-LOG = logging.getLogger("windlass.store")
+LOG = logger("windlass.store")
 RECORD = msgspec.json.Decoder(RunRecord)
 QUESTION = msgspec.json.Decoder(Question)
 EFFECT = msgspec.json.Decoder(Effect)
@@ -65,6 +67,7 @@ LETTER_STATUSES = ("open", "retried", "resolved", "dropped")
 BEYOND = "\U0010ffff"  # behind every character that a key has
 MOST_RUNS = (1 << 31) - 1  # a run's number is the upper half of a log key
 LAST = (1 << 32) - 1  # the low half of a log key
+FEW = 8  # runs of one tenant and definition that a look for work reads at first, and how many times more the next time
 
 
 def sealed(record: Any) -> tuple[bytes, bytes]:
@@ -175,8 +178,8 @@ def find(link: Link, query: Query[Any], clock: Clock) -> list[Any]:
         return []  # a name that is no text names nothing
 
 
-def _runs(link: Link, query: Runs, clock: Clock) -> list[RunRecord]:
-    asked: dict[str, Any] = {
+def _asked(query: Runs) -> dict[str, Any]:
+    return {
         "after": query.after,
         "tenant": query.tenant,
         "definitions": _names(query.definitions),
@@ -184,12 +187,20 @@ def _runs(link: Link, query: Runs, clock: Clock) -> list[RunRecord]:
         "tags": ENCODER.encode(query.tags).decode(),
         "limit": max(query.limit, 0),
     }
+
+
+def _runs(link: Link, query: Runs, clock: Clock) -> list[RunRecord]:
+    asked = _asked(query)
     try:
         if query.ids is None and not query.claimable:
             everywhere = {"low": 0, "high": MOST_RUNS}
             return [to_record(row) for row in link.execute(SQL["list_runs"], asked | everywhere)]
         live = _live(link, clock) if query.claimable else ()
-        some = {"ids": _names(query.ids), "claimable": query.claimable, "due_before": query.due_before}
+        statuses = query.statuses or UNFINISHED
+        some = {
+            "ids": _names(query.ids), "claimable": query.claimable, "due_before": query.due_before,
+            "started": CREATED in statuses or RUNNING in statuses,
+        }  # fmt: skip
         return [to_record(row) for row in link.execute(SQL["list_some_runs"], asked | some | {"live": _names(live)})]
     except UnicodeEncodeError:
         raise  # what was asked is no text; nothing is damaged
@@ -198,6 +209,42 @@ def _runs(link: Link, query: Runs, clock: Clock) -> list[RunRecord]:
             raise
         LOG.warning("some runs cannot be read; `windlass store check` says more: %s", error)
         return _whole_runs(link, query, asked, clock)
+
+
+def _work(link: Link, query: Work, clock: Clock) -> list[RunRecord]:
+    limit, each = max(query.limit, 0), FEW
+    asked = {
+        "definitions": _names(query.definitions),
+        "due_before": query.due_before,
+        "turn": query.behind,
+        "besides": _names(query.besides),
+        "limit": limit,
+    }
+    try:
+        live = _names(_live(link, clock))
+        while True:
+            rows = link.execute(SQL["list_work"], asked | {"each": each, "live": live}).fetchall()
+            if len(rows) >= limit or each >= limit or all(rank < each for rank, *_ in rows):
+                return [to_record(row[1:]) for row in rows]
+            each *= FEW  # a tenant has more than that, and there is room
+    except UnicodeEncodeError:
+        raise  # what was asked is no text; nothing is damaged
+    except (apsw.Error, StoreCorrupt, msgspec.DecodeError, ValueError) as error:
+        if isinstance(error, apsw.Error) and not is_damage(error):
+            raise
+        LOG.warning("some runs cannot be read; `windlass store check` says more: %s", error)
+        return _whole_work(link, query, clock)
+
+
+def _whole_work(link: Link, query: Work, clock: Clock) -> list[RunRecord]:
+    """List work around what is damaged."""
+    runs = Runs(claimable=True, definitions=query.definitions, due_before=query.due_before, limit=MOST_RUNS)
+    besides = set(query.besides)
+    ready = [
+        (record.tenant, ready_since(record.head, record.updated_at, query.due_before), record)
+        for record in reversed(_whole_runs(link, runs, _asked(runs), clock)) if record.id not in besides
+    ]  # fmt: skip
+    return in_turn(ready, query.behind)[: max(query.limit, 0)]
 
 
 def _whole_runs(link: Link, query: Runs, asked: dict[str, Any], clock: Clock) -> list[RunRecord]:
@@ -212,7 +259,8 @@ def _whole_runs(link: Link, query: Runs, asked: dict[str, Any], clock: Clock) ->
     while ranges and len(found) < query.limit:
         low, high = ranges.pop()
         try:
-            rows = link.execute(SQL["list_runs"], asked | {"low": low, "high": high}).fetchall()
+            everything = {"low": low, "high": high, "limit": MOST_RUNS}  # what follows leaves some out
+            rows = link.execute(SQL["list_runs"], asked | everything).fetchall()
         except apsw.Error as error:
             if not (query.claimable and is_damage(error)):
                 raise
@@ -371,6 +419,7 @@ def _names(names: Sequence[str] | None) -> str | None:
 
 ANSWERS: dict[type, Callable[..., list[Any]]] = {
     Runs: _runs,
+    Work: _work,
     Rows: _rows,
     Manifests: _manifests,
     Questions: _questions,

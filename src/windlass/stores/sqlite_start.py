@@ -5,7 +5,6 @@ the last row of each run that somebody held, and the whole structure of a file t
 200 runs, a few milliseconds. What it finds damaged is quarantined, and `windlass doctor` tells what was looked at.
 """
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +14,7 @@ import msgspec
 
 from windlass.core.clock import Clock
 from windlass.core.errors import StoreBehind, StoreCorrupt, StoreUnavailable
+from windlass.core.logs import logger
 from windlass.stores import sqlite_sums
 from windlass.stores.base import row_digest
 from windlass.stores.queries import queries
@@ -23,7 +23,7 @@ from windlass.stores.sqlite_file import Link, is_damage, schema_of
 from windlass.stores.sqlite_place import MEMORY, path_of
 
 SQL = queries("sqlite")
-LOG = logging.getLogger("windlass.store")
+LOG = logger("windlass.store")
 SMALL_FILE = 4 << 20  # bytes: PRAGMA quick_check reads as much in about 10 ms
 MOST_TAILS = 200
 UNCLEAN = "unclean_stop"  # in `meta`: what was found after the last one

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 from windlass.core.changes import Adjust
 from windlass.core.letters import DeadLetter
 from windlass.core.tallies import (
+    MOST,
     Amounts,
     Answer,
     BreakerAnswer,
@@ -175,7 +176,7 @@ class Audit:
         elif +mine and not op.close:  # nothing of a unit is nothing held: no row says whose epoch it is
             book.held[op.run] = op.epoch, mine
         for unit, number in answer.granted.items():
-            most = op.limit[unit] + book.extra[unit]
+            most = op.limit.get(unit, MOST) + book.extra[unit]
             if number and book.total(unit) > most:
                 self.watch.blame(f"{key}: {number} {unit} was granted: {book.total(unit)} of {most} is spent or held")
         if op.need and not answer.is_granted:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, NamedTuple, TypedDict
 from windlass.core import records as r
 from windlass.core.blueprint import END
 from windlass.core.states import ENDED, FAILED
+from windlass.core.usage import Usage
 from windlass.core.words import Update
 from windlass.engine.context import Context
 from windlass.graph.graph import Graph
@@ -17,7 +18,7 @@ from windlass.graph.pipeline import Edge, Pipeline
 from windlass.graph.reducers import append
 from windlass.graph.task import task
 from windlass.policies.breaker import Breaker
-from windlass.policies.budget import Budget, Cost, Usage, WrapUp
+from windlass.policies.budget import Budget, Cost, WrapUp
 from windlass.policies.limit import Limit
 from windlass.policies.platform import Platform
 from windlass.policies.retry import Retry

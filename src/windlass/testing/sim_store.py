@@ -175,7 +175,7 @@ class SimStore:
         """Answer a query."""
 
         async def work() -> list[T]:
-            if isinstance(query, queries.Runs) and query.claimable:
+            if isinstance(query, queries.Work) or (isinstance(query, queries.Runs) and query.claimable):
                 await self._beat()
             return await self.inner.find(query)
 

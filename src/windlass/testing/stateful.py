@@ -30,7 +30,7 @@ from windlass.core.changes import (
     QuestionPut,
 )
 from windlass.core.errors import WindlassError
-from windlass.core.queries import Blobs, Commands, Items, Letters, Questions, Rows, Runs, Tallies
+from windlass.core.queries import Blobs, Commands, Items, Letters, Questions, Rows, Runs, Tallies, Work
 from windlass.core.records import Item, Row, RunRecord
 from windlass.core.states import CREATED, ENDED, RUNNING, WAITING, Status
 from windlass.core.tallies import BudgetAnswer, held_key
@@ -412,6 +412,8 @@ class StoreMachine(RuleBasedStateMachine):
         assert [record.id for record in self.call(self.store.find(Runs()))] == newest
         work = [name for name in newest if self.model.has_work(self.model.runs[name], now)]
         assert [record.id for record in self.call(self.store.find(Runs(claimable=True, due_before=now)))] == work
+        found = self.call(self.store.find(Work(definitions=(a_record().definition,), due_before=now)))
+        assert sorted(record.id for record in found) == sorted(work)
         found = self.call(self.store.find(Questions(statuses=None)))
         assert [(question.id, question.run, question.status) for question in found] == [
             (id_, *told) for id_, told in self.model.questions.items()

@@ -1,9 +1,13 @@
-"""The worker: claims every run that it knows and that has work, one after the other, until it is told to stop.
+"""The worker: claims every run that it knows and that has work, tenants in turn, until it is told to stop.
 
 A Runtime drives runs and holds their leases; this is the loop around it (D3). It looks for runs that were never
 started, whose owner is gone, whose time has come, or for which a command was posted. It wakes when the store changes,
 and otherwise looks a few times a second: a wake-up may be lost, a look is not. The worker keeps nothing by itself; when
 it dies, its runs are claimed by the next one.
+
+Whoever has much to do does not keep the others waiting: each tenant has a run claimed in its turn, the one that has had
+work for the longest time, and the turn goes on from look to look. It is each worker's own, so that several do not all
+want the same run for long; where they do, one of them wins and the others take the next.
 """
 
 import asyncio
@@ -14,13 +18,15 @@ from msgspec import Struct
 from windlass.core.blueprint import Definition
 from windlass.core.clock import Seams
 from windlass.core.errors import RunOwned, RunState, StoreError, WindlassError
-from windlass.core.queries import Runs
+from windlass.core.queries import Work
 from windlass.core.records import RunRecord
 from windlass.engine.runtime import Runtime
 
 LOOK_SECONDS = 0.25  # the longest time between two looks; the jitter only shortens it
 REST_SECONDS = 0.025  # the shortest
-PAGE = 500  # claimable runs that are looked at, the oldest of them first
+PAGE = 32  # runs of one look: more than are claimed before it is old, and then others may have their turn
+SPARE = 8  # more than there is room for: others may be faster
+PAGES = 16  # looks of one tick that find nothing to drive, because runs that cannot be driven are in front
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0  # before a run that could not be driven is tried again
 LETTERS_SECONDS = 1.0  # between two looks at dead letters that nobody has handed on
 RECENT_SECONDS = 60.0  # what they are looked at for: other processes' clocks may differ, and so may their patience
@@ -58,6 +64,7 @@ class Worker:
         self.seams = seams or Seams()
         self.stopping = False
         self._tried: dict[str, Tried] = {}
+        self._turn: str | None = None  # the tenant that had it last
         self._letters_at = self._all_letters_at = 0.0  # when dead letters are looked at next
         self._news = asyncio.Event()
 
@@ -81,7 +88,7 @@ class Worker:
             notifier.forget("", self._news.set)
 
     async def tick(self) -> list[str]:
-        """Look once: claim what has work, as far as there is room; returns the runs that were picked up.
+        """Claim what has work, as far as there is room; returns the runs that were picked up.
 
         Raises:
             StoreError: the store cannot be read.
@@ -90,17 +97,50 @@ class Worker:
         if room <= 0 or self.stopping:
             return []
         now = self.seams.clock.now()
-        due = Runs(claimable=True, definitions=self.names, due_before=now, limit=PAGE)
-        found = await self.runtime.store.find(due)
+        picked: list[str] = []
+        seen: set[str] = set()
+        tried: list[str] = []
+        barren = 0
+        while barren < PAGES and not self.stopping:
+            limit = min(PAGE, room - len(picked) + SPARE)
+            besides = (*self._put_off(now), *tried) if tried else ()
+            found = await self.runtime.store.find(
+                Work(definitions=self.names, due_before=now, behind=self._turn, besides=besides, limit=limit)
+            )
+            more, passed = await self._pick_some(found, room - len(picked), now)
+            picked += more
+            seen |= {record.id for record in found}
+            tried += [record.id for record in found[:passed]]
+            if len(picked) == room or passed == len(found) < limit:
+                break
+            barren = 0 if more else barren + 1
+        self._forget(seen, now)
+        return picked + await self._hand_on(now, room - len(picked))
+
+    async def _pick_some(self, found: Sequence[RunRecord], room: int, now: float) -> tuple[list[str], int]:
+        """Claim what was found, until it is old: returns what was picked up, and how many were passed.
+
+        A run that another worker was faster to claim says that it goes through the same list: those behind may be over
+        by now, and to claim them would be two writes for nothing.
+        """
         picked: list[str] = []
         driving = set(self.runtime.driving)
-        for record in reversed(found):  # they come newest first, and the oldest have waited longest
-            if len(picked) == room or self.stopping:
-                break
-            if record.id not in driving and self._may_try(record, now) and await self._pick_up(record):
-                picked.append(record.id)
-        self._forget({record.id for record in found}, now)
-        return picked + await self._hand_on(now, room - len(picked))
+        old_at = self.seams.clock.monotonic() + REST_SECONDS
+        for passed, record in enumerate(found):
+            if len(picked) == room or self.stopping or (picked and self.seams.clock.monotonic() > old_at):
+                return picked, passed
+            if record.id in driving or not self._may_try(record, now):
+                continue
+            try:
+                if await self._pick_up(record):
+                    picked.append(record.id)
+                    self._turn = record.tenant
+            except (RunOwned, RunState):
+                return picked, passed + 1
+        return picked, len(found)
+
+    def _put_off(self, now: float) -> list[str]:
+        return [run for run, tried in self._tried.items() if now < tried.not_before]
 
     async def _hand_on(self, now: float, room: int) -> list[str]:
         """Start what is bound to dead letters, where whoever wrote one died before it could; returns the runs."""
@@ -128,10 +168,15 @@ class Worker:
         return True
 
     async def _pick_up(self, record: RunRecord) -> bool:
+        """Claim and drive a run; False if it cannot be.
+
+        Raises:
+            RunOwned, RunState: somebody else was faster.
+        """
         try:
             await self.runtime.pick_up(record.id)
         except (RunOwned, RunState):
-            return False  # somebody else was faster
+            raise
         except WindlassError as error:  # of this run alone: the others go on
             tried = self._tried[record.id]
             tried.not_before = max(tried.not_before, self.seams.clock.now() + FIRST_PAUSE)
@@ -141,11 +186,12 @@ class Worker:
         self.told("run.picked_up", run=record.id, after=record.head.seq, status=record.head.status.value, tries=tries)
         return True
 
-    def _forget(self, claimable: set[str], now: float) -> None:
-        """Forget runs that have no work any more."""
+    def _forget(self, seen: set[str], now: float) -> None:
+        """Forget runs that have no work any more; one that failed may only be out of sight, behind many others."""
         driving = set(self.runtime.driving)
-        for run in [run for run in self._tried if run not in claimable and run not in driving]:
-            if now >= self._tried[run].not_before:
+        for run in [run for run in self._tried if run not in seen and run not in driving]:
+            not_before = self._tried[run].not_before
+            if not not_before or now >= not_before + LONGEST_PAUSE:
                 del self._tried[run]
 
     async def _look_around(self) -> None:

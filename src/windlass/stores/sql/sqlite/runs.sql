@@ -105,21 +105,21 @@ LIMIT :limit;
 
 -- name: list_some_runs
 -- As list_runs, but only of the ids given, or only runs that may be claimed and have work: never started or
--- interrupted, due, or with a command waiting. `live` names the owners that are alive. The indexes are named because
--- the planner, which knows no statistics, would walk all runs.
+-- interrupted (unless NOT `started`: such statuses are not asked for), due, or with a command waiting. `live` names the
+-- owners that are alive. The indexes are named because the planner, which knows no statistics, would walk all runs.
 WITH wanted (no) AS (
-    SELECT runs.no FROM json_each(:ids) CROSS JOIN runs ON runs.id = json_each.value WHERE NOT :claimable
+    SELECT runs.no FROM json_each(:ids) CROSS JOIN runs ON runs.id = json_each.value WHERE :ids IS NOT NULL
     UNION ALL
-    SELECT no FROM runs INDEXED BY runs_free WHERE :claimable AND owner IS NULL AND status IN ('created', 'running')
+    SELECT no FROM runs INDEXED BY runs_free
+    WHERE :ids IS NULL AND :started AND owner IS NULL AND status IN ('created', 'running')
     UNION ALL
     SELECT no FROM runs INDEXED BY runs_due
-    WHERE :claimable AND owner IS NULL AND status = 'waiting' AND due_at <= :due_before
+    WHERE :ids IS NULL AND :due_before IS NOT NULL AND owner IS NULL AND status = 'waiting' AND due_at <= :due_before
     UNION ALL
-    SELECT run_no FROM commands INDEXED BY commands_waiting WHERE :claimable AND body IS NOT NULL
+    SELECT run_no FROM commands INDEXED BY commands_waiting WHERE :ids IS NULL AND body IS NOT NULL
     UNION ALL
     SELECT runs.no FROM owners CROSS JOIN runs INDEXED BY runs_owned ON runs.owner = owners.id
-    WHERE :claimable AND owners.id NOT IN (SELECT value FROM json_each(:live))
-    AND (runs.status IN ('created', 'running') OR (runs.status = 'waiting' AND runs.due_at <= :due_before))
+    WHERE :ids IS NULL AND owners.id NOT IN (SELECT value FROM json_each(:live))
 )
 SELECT runs.no, runs.status, runs.branch, runs.n, runs.seq, runs.due_at, runs.crashes, runs.epoch, runs.updated_at,
     records.digest, records.body, owners.id, owners.host, owners.boot, owners.pid, owners.started, owners.until,
@@ -131,10 +131,11 @@ LEFT JOIN quarantine ON quarantine.run_no = runs.no
 WHERE runs.no IN (SELECT no FROM wanted)
 AND (
     NOT :claimable
-    OR (runs.status IN ('created', 'running', 'waiting', 'paused')
+    OR ((runs.status IN ('created', 'running') OR (runs.status = 'waiting' AND runs.due_at <= :due_before)
+        OR (runs.status IN ('waiting', 'paused') AND EXISTS (
+            SELECT 1 FROM commands INDEXED BY commands_waiting WHERE run_no = runs.no AND body IS NOT NULL)))
         AND (runs.owner IS NULL OR runs.owner NOT IN (SELECT value FROM json_each(:live)))
-        AND quarantine.reason IS NULL
-        AND (:ids IS NULL OR runs.id IN (SELECT value FROM json_each(:ids))))
+        AND quarantine.reason IS NULL)
 )
 AND (:after IS NULL OR runs.no < (SELECT earlier.no FROM runs AS earlier WHERE earlier.id = :after))
 AND (:tenant IS NULL OR runs.tenant = :tenant)
