@@ -8,9 +8,10 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from operator import itemgetter
 from typing import Any
 
 from msgspec import Raw
@@ -23,12 +24,13 @@ from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import ReducerFailed
 from windlass.core.position import Position
 from windlass.core.records import Question, Row
+from windlass.core.secret import Masks
 from windlass.core.tallies import Answer, BreakerAnswer, BreakerOp, BreakerState, BudgetOp, BudgetState, Held
 from windlass.engine import commands, doubts, effects, entry, ledger, reads, reconcile
 from windlass.engine.functions import run_within
 from windlass.engine.journal import Journal
 from windlass.policies import breaker_tally, budget_tally
-from windlass.stores import checks, sqlite_jobs
+from windlass.stores import checks, sqlite_jobs, sqlite_read, turns
 from windlass.stores.memory import MemoryStore
 from windlass.stores.memory_world import World
 from windlass.stores.sqlite import SQLiteStore
@@ -46,6 +48,11 @@ BOUNDARIES: tuple[tuple[str, dict[str, Any]], ...] = (  # what limits are made o
     ("half-open", {"rounds": 10}),
     ("kept", {"trials": 20}),
     ("budgets", {"rounds": 0, "killed": 4}),
+)
+OUTWARD: tuple[tuple[str, dict[str, Any]], ...] = (  # and what is said to models, kept of secrets, and handed out
+    ("canaries", {"kills": 3}),
+    ("fair", {"backlog": 1_000, "few": 5, "slots": 4}),
+    ("wire", {"stories": 8}),
 )
 LANES = 2  # mutants at once
 
@@ -314,6 +321,35 @@ def attempts_reset_at_claim() -> None:
     real = put(entry, "enter", take_over)
 
 
+# What goes out and comes in
+
+
+def masks_find_nothing() -> None:
+    """Search for known secrets, and find none."""
+    put(Masks, "find", lambda *_: False)
+
+
+def one_tenant_first() -> None:
+    """Hand out the oldest work first, whoever's it is."""
+
+    def oldest(ready: Iterable[tuple[str, float, Any]], _: str | None) -> list[Any]:
+        return [what for _, _, what in sorted(ready, key=itemgetter(1))]
+
+    put(turns, "in_turn", oldest)
+    sqlite_read.ANSWERS[queries.Work] = sqlite_read._whole_work
+
+
+def answers_made_again() -> None:
+    """Fold a log as if no model had answered."""
+
+    def note(position: Position, op: Any) -> None:
+        if not (isinstance(op, ops.CallRecorded) and op.kind == "model"):
+            real(position, op)
+
+    real = put(Position, "_note", note)
+
+
+OUTSIDE = (masks_find_nothing, one_tenant_first, answers_made_again)
 LIMITED = (escrow_not_written_off, probe_for_everybody, attempts_reset_at_claim)
 MUTANTS: dict[str, Callable[[], None]] = {
     mutant.__name__.replace("_", "-"): mutant
@@ -321,7 +357,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
         no_key, epoch_in_key, no_compare_and_set, no_fence, record_before_call, acknowledge_before_commit,
         checkpoint_outside_transaction, event_before_commit, half_applied_reducer, resume_not_unique,
         digest_not_checked, compaction_drops_an_item, call_again, believe, forget_calls, gap_not_seen,
-        failed_sync_believed, *LIMITED,
+        failed_sync_believed, *LIMITED, *OUTSIDE,
     )
 }  # fmt: skip
 
@@ -340,8 +376,9 @@ def infect(name: str) -> None:
 def noticed(mutant: str) -> tuple[str, str]:
     """Run the detectors on a mutant until one turns red: which, and what it saw; empty when none does."""
     known = every_trial()
-    is_limited = MUTANTS.get(mutant) in LIMITED
-    for name, options in (*BOUNDARIES, *DETECTORS) if is_limited else (*DETECTORS, *BOUNDARIES):
+    broken = MUTANTS.get(mutant)
+    first = BOUNDARIES if broken in LIMITED else OUTWARD if broken in OUTSIDE else ()
+    for name, options in dict([*first, *DETECTORS, *BOUNDARIES, *OUTWARD]).items():  # each once, at its first place
         module, trial = known[name]
         figures = run_apart(module, trial, options, mutant).figures
         if not figures.passes:

@@ -1,5 +1,8 @@
 """Windlass: a durable runtime for agents. Plumbing, not intelligence."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from windlass.core.blueprint import END, END_ONLY, EVERY_STEP, SAVEPOINTS, Blueprint, Checkpoints
 from windlass.core.errors import (
     AttemptTimeout,
@@ -13,7 +16,6 @@ from windlass.core.errors import (
 from windlass.core.events import Event
 from windlass.core.judged import Judged, Problem, Rated
 from windlass.core.logs import SecretFilter
-from windlass.core.prompts import Prompt
 from windlass.core.redact import Redact
 from windlass.core.secret import Secret
 from windlass.core.states import Status
@@ -46,12 +48,28 @@ from windlass.graph.tools import tool
 from windlass.policies.breaker import Breaker
 from windlass.policies.budget import Budget, Cost, HandTo, WrapUp
 from windlass.policies.limit import Limit
-from windlass.policies.output import Expect, judge
-from windlass.policies.parsers import PartialJson
 from windlass.policies.permission import Allow, Ask, Deny
 from windlass.policies.platform import Ceilings, Defaults, Platform
 from windlass.policies.retry import NO_RETRY, Retry
-from windlass.policies.rules import Case, Normal, Rules, rule
+
+if TYPE_CHECKING:
+    from windlass.core.prompts import Prompt
+    from windlass.policies.output import Expect, judge
+    from windlass.policies.parsers import PartialJson
+    from windlass.policies.rules import Case, Normal, Rules, rule
+else:
+    LATE = {  # what judges outputs is a tenth of an import of Windlass: who expects nothing does without
+        "Expect": "policies.output", "judge": "policies.output", "PartialJson": "policies.parsers",
+        "Case": "policies.rules", "Normal": "policies.rules", "Rules": "policies.rules", "rule": "policies.rules",
+        "Prompt": "core.prompts",
+    }  # fmt: skip
+
+    def __getattr__(name: str) -> object:
+        if name not in LATE:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        found = globals()[name] = getattr(import_module(f"windlass.{LATE[name]}"), name)
+        return found
+
 
 __all__ = [
     "END", "END_ONLY", "EVERY_STEP", "NO_RETRY", "SAVEPOINTS", "AgentSpec", "Allow", "Ask", "AttemptTimeout",

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from windlass.core.errors import InputError
+from windlass.core.talk import ToolCall
 from windlass.testing.model_server import ModelServer, Word
 
 httpx2 = pytest.importorskip("httpx2", reason="the clients are not installed: httpx2, openai, anthropic")
@@ -46,6 +47,29 @@ async def test_a_stream_has_the_same_text_in_parts(path: str, last: str) -> None
     assert found == "You said: a b "
     assert last in text
     assert parts == [(1, place) for place in range(len(parts))]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_it_asks_for_tools_as_both_clients_read_it(stream: bool) -> None:
+    openai, anthropic = pytest.importorskip("openai"), pytest.importorskip("anthropic")
+    messages: Any = [{"role": "user", "content": "how is the weather?"}]
+    wanted = [ToolCall("look", {"city": "Paris"}, "c1"), ToolCall("look", {"city": "Rome"}, "c2")]
+    async with ModelServer(lambda _: wanted) as server:
+        chat = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=0).chat.completions
+        if stream:
+            parts = [part async for part in await chat.create(model="m", messages=messages, stream=True)]
+            made = [call for part in parts if part.choices for call in part.choices[0].delta.tool_calls or ()]
+        else:
+            made = (await chat.create(model="m", messages=messages)).choices[0].message.tool_calls
+        asked = anthropic.AsyncAnthropic(base_url=server.url, api_key="k", max_retries=0).messages
+        if stream:
+            async with asked.stream(model="m", max_tokens=9, messages=messages) as streamed:
+                message = await streamed.get_final_message()
+        else:
+            message = await asked.create(model="m", max_tokens=9, messages=messages)
+    assert [ToolCall(one.function.name, json.loads(one.function.arguments), one.id) for one in made] == wanted
+    assert [ToolCall(one.name, one.input, one.id) for one in message.content] == wanted
+    assert message.stop_reason == "tool_use"
 
 
 @pytest.mark.parametrize(("word", "status"), [("429", 429), ("500", 500), ("529", 529), ("401", 401), ("404", 404)])

@@ -21,7 +21,7 @@ MARK: Final = "[redacted:{}]"
 WHOLE: Final = "[secret:*]"  # in place of a number, a date, an array in which a secret stands
 MARKED: Final = re.compile(r"\[(secret|redacted):([^\[\]\"\\]{1,64})\]")
 IN_BYTES: Final = re.compile(MARKED.pattern.encode())
-LABEL: Final = re.compile(r"[^\[\]\"\\]{1,64}")
+LABEL: Final = r"[^\[\]\"\\]{1,64}"
 BAGS: Final = frozenset({"set", "frozenset"})
 FOLDED: Final = bytes(range(256)).lower().replace(b"-", b"_")  # any case, and "-" as "_"
 MANY: Final = 32  # repetitions from which a repeat counts as one without an end
@@ -109,7 +109,7 @@ class Redact:
 
 def _label(name: str) -> str:
     """Spell a name as a mark can have it."""
-    return name if LABEL.fullmatch(name) else "name"
+    return name if re.fullmatch(LABEL, name) else "name"
 
 
 def _quick(names: Sequence[str]) -> tuple[bytes, ...]:
@@ -136,7 +136,7 @@ def _checked_name(name: Any) -> str:
 
 
 def _compiled(label: Any, pattern: Any) -> re.Pattern[str]:
-    if not isinstance(label, str) or LABEL.fullmatch(label) is None or not isinstance(pattern, str):
+    if not isinstance(label, str) or re.fullmatch(LABEL, label) is None or not isinstance(pattern, str):
         raise DefinitionError(
             "redact.value", f"Redact: {label!r}: {pattern!r} is no pattern", hint='values={"card": r"\\b\\d{16}\\b"}'
         )

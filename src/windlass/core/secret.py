@@ -10,7 +10,6 @@ hit is looked at closely. (The stride is that of S. Wu and U. Manber, "A fast al
 1994.)
 """
 
-import json
 import os
 import re
 import sys
@@ -249,12 +248,16 @@ def spellings(value: str) -> list[str]:
 
 def in_json(text: str) -> str:
     """Spell a text as it stands between the quotes of JSON, with nothing escaped that need not be."""
-    return json.dumps(text, ensure_ascii=False)[1:-1]
+    from json import dumps  # not before there is a secret
+
+    return dumps(text, ensure_ascii=False)[1:-1]
 
 
 def in_ascii(text: str) -> str:
     """Spell a text as it stands between the quotes of JSON that is all ASCII."""
-    return json.dumps(text)[1:-1]
+    from json import dumps
+
+    return dumps(text)[1:-1]
 
 
 def in_python(text: str) -> str:

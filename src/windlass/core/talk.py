@@ -5,7 +5,7 @@ All but `Model` and `Price` are plain frozen values that every definition's code
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from json import JSONDecodeError, JSONDecoder
+from functools import cache
 from math import isfinite
 from typing import Any, ClassVar, Final, Literal, NoReturn, TypeAlias, get_args
 
@@ -41,11 +41,13 @@ class ToolCall:
         """
         if isinstance(self.arguments, dict):
             return self.arguments
+        from json import JSONDecodeError  # nothing else of an import of Windlass needs json
+
         where = f"arguments of {self.name!a}"
         if not isinstance(self.arguments, str):
             raise ToolArgumentsInvalid(where, f"{type(self.arguments).__name__} is no JSON object")
         try:
-            found = STRICT.decode(self.arguments)
+            found = _strict()(self.arguments)
         except RecursionError:
             raise ToolArgumentsInvalid(where, "no JSON object: too deep") from None
         except JSONDecodeError as error:
@@ -319,4 +321,8 @@ def _finite(text: str) -> float:
     return number if isfinite(number) else _refused(text)
 
 
-STRICT: Final = JSONDecoder(object_pairs_hook=_once, parse_constant=_refused, parse_float=_finite)
+@cache
+def _strict() -> Callable[[str], Any]:
+    from json import JSONDecoder
+
+    return JSONDecoder(object_pairs_hook=_once, parse_constant=_refused, parse_float=_finite).decode

@@ -4,7 +4,7 @@ Whatever user code does becomes an `Outcome`: it finished, it failed, or it was 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from msgspec import UNSET, Raw
@@ -26,7 +26,6 @@ from windlass.core.words import Output, Send, Update
 from windlass.engine.activation import Activation, Outcome
 from windlass.engine.current import begin
 from windlass.engine.journal import Journal
-from windlass.engine.judging import judged
 from windlass.engine.plan import check_goto
 
 
@@ -37,7 +36,7 @@ async def attempt(activation: Activation) -> Outcome:
         CancelledError: the process is going down, not the attempt.
     """
     try:
-        value = await (_invoke(activation) if activation.node.expect is None else judged(activation, _invoke))
+        value = await (_invoke(activation) if activation.node.expect is None else _judged(activation))
         _check(activation, value)
         finished, known = keep_writes(activation, value)
         return Outcome(activation, finished, known)
@@ -56,6 +55,12 @@ async def attempt(activation: Activation) -> Outcome:
         activation.closed = True
         if activation.was_cancelled and activation.task is not None:
             activation.task.uncancel()  # whether the node heard of it or not: its task may go on with another
+
+
+def _judged(activation: Activation) -> Awaitable[Any]:
+    from windlass.engine.judging import judged  # with it comes all that reads outputs
+
+    return judged(activation, _invoke)
 
 
 async def _settled(activation: Activation, error: asyncio.CancelledError) -> Outcome:

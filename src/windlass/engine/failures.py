@@ -21,7 +21,7 @@ from windlass.core.errors import (
 )
 from windlass.core.types import json_schema
 from windlass.core.words import Failed, RecoveryAction
-from windlass.engine import judging
+from windlass.engine import refused
 from windlass.engine.activation import Activation, Outcome
 from windlass.engine.dead import COLLECTED, bury, fail
 from windlass.engine.doubts import is_doubtful
@@ -39,7 +39,7 @@ def settle(drive: Drive, outcome: Outcome) -> r.Finished | None:
     """Say how the output of an attempt was judged; return what it finished with, or what stands in for that."""
     activation = outcome.activation
     if activation.books is not None and activation.books.judged:
-        judging.tell(activation, activation.books.judged)
+        refused.tell(activation, activation.books.judged)
     return outcome.finished or decide(drive, outcome)
 
 
@@ -60,7 +60,7 @@ def decide(drive: Drive, outcome: Outcome) -> r.Finished | None:
     error = meant(outcome.error)
     failure = describe(error)
     attempt = activation.attempt - len(activation.pending.refused)  # a repair takes no retry away
-    ruling = judging.ruling(error, activation) or classify(
+    ruling = refused.ruling(error, activation) or classify(
         activation.chain, attempt, error, dice=drive.services.seams.dice(), now=drive.clock.now()
     )
     action, said = _next(drive, activation, error, ruling)

@@ -8,7 +8,7 @@ its output anew, and is judged by the clock.
 """
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,13 +17,13 @@ import msgspec
 from msgspec import Raw, Struct
 
 from windlass.core import ops
-from windlass.core.errors import ContextClosed, DecodeError, OutputRefused
+from windlass.core.errors import ContextClosed, DecodeError
 from windlass.core.judged import Judged, Problem
 from windlass.core.redact import MARK, Redact
 from windlass.engine.accounts import books_of
 from windlass.engine.activation import Activation
 from windlass.engine.questions import ask
-from windlass.policies.chain import Ruling
+from windlass.engine.refused import tell
 from windlass.policies.output import Expect, Verdict, Way, assess, is_long, passed, refused, route, unsure
 
 HELD = "output"  # the key under which what a person is asked about is kept
@@ -63,27 +63,6 @@ async def judged(activation: Activation, invoke: Callable[[Activation], Awaitabl
     else:
         kept = _read(activation, bytes(held))
     return _given(await _ask(activation, kept, expect), expect)
-
-
-def ruling(error: BaseException, activation: Activation) -> Ruling | None:
-    """Rule on an output that was refused; None for any other error. Its repairs are no retries, and need none."""
-    if not isinstance(error, OutputRefused):
-        return None
-    taken, allowed = len(activation.pending.refused), activation.node.expect.repairs
-    if error.repair:
-        return Ruling(wait=0.0, fresh=True, said=f"output refused: repair {taken + 1} of {allowed}")
-    clamped = f"the platform allows {activation.chain.attempts} attempts" if taken < allowed and error.problems else ""
-    clamped = clamped if activation.attempt >= activation.chain.attempts else ""
-    return Ruling(reason="output", said=f"output refused after {taken} of {allowed} repairs", clamped=clamped)
-
-
-def tell(activation: Activation, told: Mapping[str, Any]) -> None:
-    """Put the event that an output was judged into the next write."""
-    activation.journal.say(
-        "output.judged", activation.address, outcome=told["outcome"], attempt=told["attempt"], layers=told["layers"],
-        problems=told["problems"], confidence=told["confidence"], source=told["source"], degraded=told["degraded"],
-        trail=told["trail"],
-    )  # fmt: skip
 
 
 def _way(activation: Activation, verdict: Verdict, expect: Expect) -> Way:

@@ -4,7 +4,7 @@ from typing import Any
 
 from windlass.core.errors import ContextClosed
 from windlass.core.talk import Asked, ModelAnswer, ModelRequest, ToolCall
-from windlass.engine import calls, models
+from windlass.engine import calls
 from windlass.engine.activation import Activation
 
 
@@ -36,6 +36,8 @@ class Ports:
             PermissionDenied, BudgetExceeded: it may not be; nobody was asked.
             ModelAnswerInvalid, ModelInterrupted: what came is no answer, or not all of one.
         """
+        from windlass.engine import models  # with the first that is asked
+
         return await models.ask(self._open(), ModelRequest.of(request), model, stream=stream)
 
     async def tool(self, name: str, /, **arguments: Any) -> Any:

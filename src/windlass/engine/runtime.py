@@ -18,7 +18,7 @@ from windlass.core.owner import this_process
 from windlass.core.states import FAILED
 from windlass.core.talk import Model, models_of
 from windlass.core.words import Result
-from windlass.engine import audits, handing, reads, redrive
+from windlass.engine import handing, reads, redrive
 from windlass.engine.activation import Activation
 from windlass.engine.context import Context, SyncContext
 from windlass.engine.control import Control, Options
@@ -235,6 +235,8 @@ class Runtime:
 
     async def audit(self, run: str) -> list[Account]:
         """Return what each attempt used of models and tools, and what came of it: prompts, answers, cost."""
+        from windlass.engine import audits
+
         return await audits.read(self.store, run)
 
     async def runs(self, **filters: Any) -> list[r.RunRecord]:

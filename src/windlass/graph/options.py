@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from windlass.core.blueprint import Checkpoints, Definition, Durability
 from windlass.core.errors import DefinitionError, TaskError
@@ -17,13 +17,15 @@ from windlass.policies.budget import Budget, HandTo, WrapUp, read_budget
 from windlass.policies.chain import Declared
 from windlass.policies.limit import Limit, read_limits
 from windlass.policies.numbers import Duration
-from windlass.policies.output import Expect
 from windlass.policies.permission import Rule
 from windlass.policies.platform import read_retry
 from windlass.policies.retry import Retry
-from windlass.policies.rules import Rule as OutputRule
-from windlass.policies.rules import Rules, read_rules
 from windlass.policies.timeout import seconds
+
+if TYPE_CHECKING:  # what judges outputs is a tenth of an import of Windlass: who expects nothing does without
+    from windlass.policies.output import Expect
+    from windlass.policies.rules import Rule as OutputRule
+    from windlass.policies.rules import Rules
 
 Tools = Mapping[str, Tool[..., Any]]
 
@@ -60,7 +62,7 @@ class Policies(TaskDefaults, total=False):
 
     grants: Sequence[Rule] | None
     undo: Sequence[Callable[..., Any] | Undo]
-    expect: Expect | None
+    expect: "Expect | None"
     validate: Callable[[Any], ValidationResult]
 
 
@@ -98,7 +100,7 @@ class DefinitionOptions(TypedDict, total=False):
     models: Sequence[Model]
     redact: Redact | None
     dead_letters: str | Definition
-    rules: Rules | Sequence[OutputRule | Callable[..., Any]]
+    rules: "Rules | Sequence[OutputRule | Callable[..., Any]]"
     defaults: TaskDefaults
 
 
@@ -163,10 +165,22 @@ def _attempts(declared: TaskDefaults, where: str) -> dict[str, Any]:
     }
 
 
-def _expected(given: Any, where: str) -> Expect | None:
-    if given is None or isinstance(given, Expect):
+def _expected(given: Any, where: str) -> "Expect | None":
+    if given is None:
+        return None
+    from windlass.policies.output import Expect
+
+    if isinstance(given, Expect):
         return given
     raise DefinitionError("output.expect", f"{where}: expect is {given!r:.80}", hint="write Expect(Quote, ...)")
+
+
+def _rules(given: Any, where: str) -> "Rules | tuple[()]":
+    if given == ():
+        return ()
+    from windlass.policies.rules import read_rules
+
+    return read_rules(given, where)
 
 
 def _hook(name: str, hook: Callable[..., Any] | None, where: str) -> Callable[..., Any] | None:
@@ -210,7 +224,7 @@ def boundaries(
         "budget": budget,
         "grants": grants_of(options.get("grants"), tools, where),
         "tools": tools,
-        "rules": read_rules(options.get("rules", ()), where),
+        "rules": _rules(options.get("rules", ()), where),
         "models": models_of(options.get("models", ()), where),
         "defaults": Declared(**_attempts(defaults, f"defaults= of {where}")) if defaults else None,
         "dead_letters": handled_by,

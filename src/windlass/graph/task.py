@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Final, Generic, ParamSpec, TypeVar, Unpack, get_args, get_origin, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, Unpack, get_args, get_origin, overload
 
 from windlass.core.errors import DefinitionError, TaskError
 from windlass.core.words import Recover, RecoveryAction, Undo, ValidationResult, Yields
@@ -12,9 +12,11 @@ from windlass.graph.options import Policies, check_known
 from windlass.policies.breaker import Breaker
 from windlass.policies.limit import Limit
 from windlass.policies.numbers import Duration
-from windlass.policies.output import Expect
 from windlass.policies.permission import Rule
 from windlass.policies.retry import Retry
+
+if TYPE_CHECKING:  # what judges outputs is a tenth of an import of Windlass: who expects nothing does without
+    from windlass.policies.output import Expect
 
 In = TypeVar("In")
 Out = TypeVar("Out")
@@ -51,7 +53,7 @@ class AgentSpec:
     limits: Sequence[str | Limit] | None = None
     grants: Sequence[Rule] | None = None
     undo: Sequence[Callable[..., Any] | Undo] = ()
-    expect: Expect | None = None
+    expect: "Expect | None" = None
     version: str = ""
     extras: Mapping[str, Any] = field(default_factory=dict)
 

@@ -12,7 +12,6 @@ from windlass.core.types import json_schema
 from windlass.core.usage import Usage
 from windlass.core.words import OnDoubt, Tool
 from windlass.graph.validate import did_you_mean
-from windlass.policies.cel import condition
 from windlass.policies.permission import WILD, Rule
 
 P = ParamSpec("P")
@@ -189,6 +188,8 @@ def _check_rule(rule: Rule, meant: Sequence[Tool[..., Any]], tools: Mapping[str,
         )  # fmt: skip
     if rule.when is None or not meant or any(known.takes_more for known in meant):
         return
+    from windlass.policies.cel import condition
+
     there = dict.fromkeys(name for known in meant for name in known.parameters)
     for name in condition(rule.when).arguments:
         if name not in there:

@@ -5,7 +5,6 @@ Walks are iterative and linear, so that a chain of 10,000 nodes is checked as we
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Final
 
 from windlass.core.blueprint import END, INPUT, ChannelSpec, Checkpoints
@@ -43,6 +42,8 @@ def check_channel_name(name: str, where: str) -> None:
 
 def did_you_mean(name: str, known: Iterable[str], what: str) -> str:
     """Make the hint for an unknown name: the nearest one, and what there is."""
+    from difflib import get_close_matches  # for slips only
+
     names = list(known)
     near = get_close_matches(name, names, n=1)
     listed = ", ".join(names[:MOST_NAMED]) + (f" and {len(names) - MOST_NAMED} more" if names[MOST_NAMED:] else "")

@@ -7,8 +7,9 @@ Everything here is pure; the engine draws the dice, sleeps and parks.
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final, Literal
+
+from msgspec import Struct, field
 
 from windlass.core.blueprint import Blueprint, NodeSpec
 from windlass.core.errors import AttemptTimeout, DefinitionError, TaskError, ValidationFailed, WindlassError, kind_of
@@ -38,8 +39,7 @@ REASONS: Final[Mapping[str, Reason]] = {  # the begin of an error's code → why
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
+class Declared(Struct, frozen=True, kw_only=True):
     """What one place declares for attempts; None is nothing, so that the next place may say it.
 
     Args:
@@ -54,8 +54,7 @@ class Declared:
     limits: tuple[Limit | str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Chain:
+class Chain(Struct, frozen=True, kw_only=True):
     """The rules in force for the attempts of one node.
 
     Args:
@@ -211,16 +210,14 @@ def layers(
     return (*found, *platform_layers(platform.grants, tenant=tenant, roles=roles))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InForce:
+class InForce(Struct, frozen=True, kw_only=True):
     """One budget in force: the tightest of what is declared for its tally, and where each limit came from."""
 
     budget: Budget
     origins: Mapping[str, str]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bounds:
+class Bounds(Struct, frozen=True, kw_only=True):
     """What is in force for a run as a whole.
 
     Args:
@@ -286,8 +283,7 @@ def _amount(budget: Budget, name: str) -> int | None:
     return amount
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ruling:
+class Ruling(Struct, frozen=True, kw_only=True):
     """What follows from a failed attempt, by policy alone.
 
     Args:

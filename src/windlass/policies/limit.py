@@ -14,7 +14,7 @@ from windlass.policies.keys import Scope, is_scope, read_named, scope_key
 from windlass.policies.numbers import is_name, is_positive, length
 
 PERIODS: Final = {"s": 1, "sec": 1, "second": 1, "min": 60, "minute": 60, "h": 3600, "hour": 3600, "day": 86400}
-RATE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*/\s*([a-z]+)\s*")
+RATE: Final = r"\s*(\d+(?:\.\d+)?)\s*/\s*([a-z]+)\s*"  # compiled when a rate is a text
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -72,7 +72,7 @@ class Limit:
 def per_second(rate: Any) -> float | None:
     """Turn a declared rate into permits per second; None where it is none."""
     if isinstance(rate, str):
-        match = RATE.fullmatch(rate.lower())
+        match = re.fullmatch(RATE, rate.lower())
         if match is None or match[2] not in PERIODS:
             return None
         rate = float(match[1]) / PERIODS[match[2]]

@@ -7,12 +7,13 @@ never allows more.
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal, TypeAlias, get_args
 
+from msgspec import Struct, field
+
 from windlass.core.errors import DefinitionError
-from windlass.policies.cel import Sight, condition
 
 Effect: TypeAlias = Literal["allow", "ask", "deny"]
 Kind: TypeAlias = Literal["tool", "effect", "call", "model", "http"]
@@ -52,6 +53,8 @@ class Rule:
             )
         when: Any = self.when
         if isinstance(when, str):
+            from windlass.policies.cel import condition  # not before there is one
+
             condition(when)
         elif when is not None:
             raise DefinitionError("permission.condition", f"the condition {when!r} is no text")
@@ -110,8 +113,7 @@ class Layer:
         object.__setattr__(self, "kinds", self.kinds | {"tool"} | {rule.kind for rule in self.rules})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Action:
+class Action(Struct, frozen=True, kw_only=True):
     """What is about to be done.
 
     Args:
@@ -136,8 +138,7 @@ class Action:
         }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Decision:
+class Decision(Struct, frozen=True):
     """What is decided about an action, and by which rule.
 
     Args:
@@ -158,7 +159,8 @@ def decide(layers: Sequence[Layer], action: Action) -> Decision:
     Without a layer that has a say, a tool is denied and anything else is allowed. A condition that cannot be judged
     denies (fail closed: S6, F44 of the fault list).
     """
-    sight = Sight(action.variables())
+    is_asked = any(rule.when is not None for layer in layers for rule in layer.rules)
+    sight = _sight(action) if is_asked else None
     decisions = [_of_layer(layer, action, sight) for layer in layers if action.kind in layer.kinds]
     if not decisions:
         if action.kind == "tool":
@@ -170,7 +172,13 @@ def decide(layers: Sequence[Layer], action: Action) -> Decision:
 STRICTEST: Final = ("deny", "ask", "allow")
 
 
-def _of_layer(layer: Layer, action: Action, sight: Sight) -> Decision:
+def _sight(action: Action) -> Any:
+    from windlass.policies.cel import Sight
+
+    return Sight(action.variables())
+
+
+def _of_layer(layer: Layer, action: Action, sight: Any) -> Decision:
     """Decide as one layer does; every rule is judged, so that their order does not matter."""
     found: dict[str, Rule] = {}
     for rule in layer.rules:

@@ -7,7 +7,7 @@ ceiling holds whatever they say (C15).
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from windlass.core.errors import DefinitionError
 from windlass.core.redact import NOTHING, Redact, read_redact
@@ -18,9 +18,11 @@ from windlass.policies.limit import Limit
 from windlass.policies.numbers import Duration, is_name, is_positive
 from windlass.policies.permission import Rule
 from windlass.policies.retry import Retry
-from windlass.policies.rules import Rule as OutputRule
-from windlass.policies.rules import Rules, read_rules
 from windlass.policies.timeout import seconds
+
+if TYPE_CHECKING:  # what judges outputs is a tenth of an import of Windlass: who expects nothing does without
+    from windlass.policies.rules import Rule as OutputRule
+    from windlass.policies.rules import Rules
 
 MOST_ATTEMPTS = 100  # unbounded retry is impossible, whatever anybody declares
 MOST_WAIT_SECONDS = 24 * 3600.0
@@ -106,7 +108,7 @@ class Platform:
     handlers: Mapping[str, str] = field(default_factory=dict)
     redact: Redact = NOTHING
     show: Redact = NOTHING
-    rules: Rules | Sequence[OutputRule | Callable[..., Any]] = ()
+    rules: "Rules | Sequence[OutputRule | Callable[..., Any]]" = ()
 
     def __post_init__(self) -> None:
         parts: tuple[tuple[Any, type], ...] = ((self.defaults, Defaults), (self.ceilings, Ceilings))
@@ -122,7 +124,10 @@ class Platform:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         object.__setattr__(self, "grants", {who: tuple(rules) for who, rules in self.grants.items()})
         object.__setattr__(self, "handlers", dict(self.handlers))
-        object.__setattr__(self, "rules", read_rules(self.rules, "platform"))
+        if self.rules != ():
+            from windlass.policies.rules import read_rules
+
+            object.__setattr__(self, "rules", read_rules(self.rules, "platform"))
 
     def handler(self, definition: str) -> str:
         """Name the definition that is started on a dead letter of this one; "" for none."""

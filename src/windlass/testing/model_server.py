@@ -7,11 +7,12 @@ asked. What it does wrong is said before: `server.script` has one word for each 
 import asyncio
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self
 
 from windlass.core.errors import InputError
+from windlass.core.talk import ToolCall
 
 Word = Literal["ok", "429", "500", "529", "401", "400", "404", "hang", "cut", "short", "malformed", "empty", "error"]
 REASONS = {200: "OK", 400: "Bad Request", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests"}
@@ -27,7 +28,7 @@ class ModelServer:
     """Serve answers on a port of 127.0.0.1 while the block runs.
 
     Args:
-        reply: makes an answer of the last message's text.
+        reply: makes an answer of the last message's text: a text, or the tool calls that it asks for.
         script: what happens to the requests to come, a word each; `ok` to all after them. `hang` answers nothing,
             `cut` breaks off in the middle, `short` ends a stream before its end mark, `error` tells of an error in it.
         pause: seconds between the parts of a stream.
@@ -38,7 +39,7 @@ class ModelServer:
     """
 
     def __init__(
-        self, reply: Callable[[str], str] = echo, script: Iterable[Word] = (), *, pause: float = 0.0,
+        self, reply: Callable[[str], str | Sequence[ToolCall]] = echo, script: Iterable[Word] = (), *, pause: float = 0.0,
         watch: Callable[[int, int], None] = lambda *_: None,
     ) -> None:  # fmt: skip
         self.reply = reply
@@ -159,16 +160,19 @@ class ModelServer:
         return True
 
     def _answer(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
-        text = self.reply(last_text(body))
+        said = self.reply(last_text(body))
+        text, calls = (said, ()) if isinstance(said, str) else ("", said)
         used = self._usage(body, text)
         number = len(self.asked)
         if path.endswith("/messages"):
             return {
                 "id": f"msg_{number}", "type": "message", "role": "assistant", "model": body.get("model", ""),
-                "content": [{"type": "text", "text": text}], "stop_reason": "end_turn", "stop_sequence": None,
+                "content": [block_of(call) for call in calls] or [{"type": "text", "text": text}],
+                "stop_reason": "tool_use" if calls else "end_turn", "stop_sequence": None,
                 "usage": {"input_tokens": used[0], "output_tokens": used[1]},
             }  # fmt: skip
-        choice = {"index": 0, "message": {"role": "assistant", "content": text}, "finish_reason": "stop"}
+        message = {"role": "assistant", "content": text, **({"tool_calls": list(map(part_of, calls))} if calls else {})}
+        choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if calls else "stop"}
         return {
             "id": f"chatcmpl-{number}", "object": "chat.completion", "created": 0, "model": body.get("model", ""),
             "choices": [choice],
@@ -183,22 +187,27 @@ class ModelServer:
         used = whole["usage"]
         if not path.endswith("/messages"):
             frame = {"id": whole["id"], "object": "chat.completion.chunk", "created": 0, "model": body.get("model", "")}
-            for word in whole["choices"][0]["message"]["content"].split(" "):
-                choice = {"index": 0, "delta": {"content": word + " "}, "finish_reason": None}
-                yield event("", {**frame, "choices": [choice]})
-            yield event("", {**frame, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+            message, why = whole["choices"][0]["message"], whole["choices"][0]["finish_reason"]
+            calls = [{"index": place, **call} for place, call in enumerate(message.get("tool_calls", ()))]
+            words = [] if calls else message["content"].split(" ")
+            for delta in [*({"content": word + " "} for word in words), *({"tool_calls": [call]} for call in calls)]:
+                yield event("", {**frame, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]})
+            yield event("", {**frame, "choices": [{"index": 0, "delta": {}, "finish_reason": why}]})
             yield event("", {**frame, "choices": [], "usage": used})
             yield b"data: [DONE]\n\n"
             return
         start = {**whole, "content": [], "stop_reason": None, "usage": {**used, "output_tokens": 1}}
         yield event("message_start", {"type": "message_start", "message": start})
-        block = {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}
-        yield event("content_block_start", block)
-        for word in whole["content"][0]["text"].split(" "):
-            delta = {"type": "text_delta", "text": word + " "}
-            yield event("content_block_delta", {"type": "content_block_delta", "index": 0, "delta": delta})
-        yield event("content_block_stop", {"type": "content_block_stop", "index": 0})
-        end = {"stop_reason": "end_turn", "stop_sequence": None}
+        for place, block in enumerate(whole["content"]):
+            empty, deltas = {**block, "text": ""}, [{"type": "text_delta", "text": f"{w} "} for w in text_of(block)]
+            if block["type"] == "tool_use":
+                empty, wanted = {**block, "input": {}}, json.dumps(block["input"])
+                deltas = [{"type": "input_json_delta", "partial_json": wanted}]
+            yield event("content_block_start", {"type": "content_block_start", "index": place, "content_block": empty})
+            for delta in deltas:
+                yield event("content_block_delta", {"type": "content_block_delta", "index": place, "delta": delta})
+            yield event("content_block_stop", {"type": "content_block_stop", "index": place})
+        end = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
         used_out = {"output_tokens": used["output_tokens"]}
         yield event("message_delta", {"type": "message_delta", "delta": end, "usage": used_out})
         yield event("message_stop", {"type": "message_stop"})
@@ -208,6 +217,23 @@ def event(name: str, data: dict[str, Any]) -> bytes:
     """Write a server-sent event."""
     head = f"event: {name}\n" if name else ""
     return f"{head}data: {json.dumps(data)}\n\n".encode()
+
+
+def part_of(call: ToolCall) -> dict[str, Any]:
+    """Spell a tool call as the OpenAI API does: its arguments are a text."""
+    wanted = call.arguments if isinstance(call.arguments, str) else json.dumps(call.arguments)
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": wanted}}
+
+
+def block_of(call: ToolCall) -> dict[str, Any]:
+    """Spell a tool call as the Anthropic API does."""
+    return {"type": "tool_use", "id": call.id, "name": call.name, "input": call.read()}
+
+
+def text_of(block: dict[str, Any]) -> list[str]:
+    """Cut the text of a block into words."""
+    words: list[str] = block.get("text", "").split(" ")
+    return words
 
 
 def read_object(raw: bytes) -> dict[str, Any]:
