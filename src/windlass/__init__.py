@@ -12,7 +12,10 @@ from windlass.core.errors import (
 from windlass.core.events import Event
 from windlass.core.states import Status
 from windlass.core.words import (
+    Answered,
+    Approve,
     EffectNotDone,
+    Escalate,
     Failed,
     Happened,
     Output,
@@ -42,11 +45,11 @@ from windlass.policies.platform import Ceilings, Defaults, Platform
 from windlass.policies.retry import NO_RETRY, Retry
 
 __all__ = [
-    "END", "END_ONLY", "EVERY_STEP", "NO_RETRY", "SAVEPOINTS", "AgentSpec", "Allow", "Ask", "AttemptTimeout",
-    "Blueprint", "Breaker", "Budget", "Ceilings", "Checkpoints", "Context", "Cost", "Defaults", "DefinitionError",
-    "Deny", "Edge", "EffectNotDone", "Event", "Failed", "Graph", "HandTo", "Happened", "Initial", "Limit", "Output",
-    "Pipeline", "Platform", "Recover", "RecoveryAction", "Result", "Retry", "RunFailed", "Runtime", "Send", "Status",
-    "Stream", "SyncContext", "Task", "TaskError", "Tool", "Undo", "Update", "Usage", "ValidationFailed",
-    "ValidationResult", "WindlassError", "WrapUp", "Yields", "add", "append", "ephemeral", "maximum", "merge",
-    "overwrite", "reducer", "task", "tool", "unique_by",
+    "END", "END_ONLY", "EVERY_STEP", "NO_RETRY", "SAVEPOINTS", "AgentSpec", "Allow", "Answered", "Approve", "Ask",
+    "AttemptTimeout", "Blueprint", "Breaker", "Budget", "Ceilings", "Checkpoints", "Context", "Cost", "Defaults",
+    "DefinitionError", "Deny", "Edge", "EffectNotDone", "Escalate", "Event", "Failed", "Graph", "HandTo", "Happened",
+    "Initial", "Limit", "Output", "Pipeline", "Platform", "Recover", "RecoveryAction", "Result", "Retry", "RunFailed",
+    "Runtime", "Send", "Status", "Stream", "SyncContext", "Task", "TaskError", "Tool", "Undo", "Update", "Usage",
+    "ValidationFailed", "ValidationResult", "WindlassError", "WrapUp", "Yields", "add", "append", "ephemeral",
+    "maximum", "merge", "overwrite", "reducer", "task", "tool", "unique_by",
 ]  # fmt: skip

@@ -195,14 +195,16 @@ class Journal:
         changes, self._changes = tuple(self._changes), []
         fresh, self._fresh = tuple(self._fresh), []
         position.held.update(fresh)
-        applied = tuple(sorted(position.settled, key=path_key)) if step is not None and position.settled else ()
+        kept = position.settled if step is not None and not step.edited else ()
+        applied = tuple(sorted(kept, key=path_key))
         if step is None:
             body = Body(now, ops, finished, dropped=dropped, said=said, blobs=fresh)
             position.fold(kind, body)
         else:
             body = Body(
-                now, ops, step.finished, step.results, step.deltas, step.planned, dropped, said, "", fresh, applied
-            )
+                now, ops, step.finished, step.results, step.deltas, step.planned, dropped, said, "", fresh, applied,
+                step.edited,
+            )  # fmt: skip
             position.fold(kind, body, step.channels)
             body.digest = position.digest()
         first = position.seq + 1

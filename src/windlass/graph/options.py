@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypedDict
 
 from windlass.core.blueprint import Checkpoints, Definition, Durability
-from windlass.core.errors import DefinitionError, TaskError
-from windlass.core.words import RecoveryAction, Tool, Undo, ValidationResult
+from windlass.core.errors import DefinitionError, InputError, TaskError
+from windlass.core.words import Approve, RecoveryAction, Tool, Undo, ValidationResult
+from windlass.engine.terms import addressee
 from windlass.graph.reducers import name_of
 from windlass.graph.tools import grants_of
 from windlass.graph.validate import did_you_mean
@@ -50,11 +51,16 @@ class Policies(TaskDefaults, total=False):
         grants: what the node may do: Allow, Ask and Deny; None leaves it to the definition and the platform.
         undo: compensations that `ctx.effect(undo=...)` may name.
         validate: judges an output before it is kept; sync.
+        before: who approves, edits or rejects what the node is given before it runs: `role:editor`, an Approve; ""
+            is anybody.
+        after: the same, of what it wrote, before that is settled.
     """
 
     grants: Sequence[Rule] | None
     undo: Sequence[Callable[..., Any] | Undo]
     validate: Callable[[Any], ValidationResult]
+    before: str | Approve | None
+    after: str | Approve | None
 
 
 class DefinitionOptions(TypedDict, total=False):
@@ -134,9 +140,27 @@ def policies(declared: Policies, where: str, tools: Tools) -> dict[str, Any]:
         **_attempts(declared, where),
         "grants": grants_of(declared.get("grants"), tools, where),
         "undo": compensations(declared.get("undo", ()), where),
+        "before": read_breakpoint("before", declared.get("before"), where),
+        "after": read_breakpoint("after", declared.get("after"), where),
         "validate": _hook("validate", declared.get("validate"), where),
         "recover": _hook("recover", declared.get("recover"), where),
     }
+
+
+def read_breakpoint(name: str, declared: Any, where: str) -> str | Approve | None:
+    """Check who is asked at a breakpoint.
+
+    Raises:
+        DefinitionError: it is nobody.
+    """
+    asked = declared.to if isinstance(declared, Approve) else declared
+    try:
+        if declared is not None:
+            addressee(asked, name)
+    except InputError as error:
+        raise DefinitionError("policy.breakpoint", f"{where}: {error.args[0]}", hint=error.hint) from error
+    found: str | Approve | None = declared
+    return found
 
 
 def _attempts(declared: TaskDefaults, where: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final, Generic, ParamSpec, TypeVar, Unpack, get_args, get_origin, overload
 
 from windlass.core.errors import DefinitionError, TaskError
-from windlass.core.words import Recover, RecoveryAction, Undo, ValidationResult, Yields
+from windlass.core.words import Approve, Recover, RecoveryAction, Undo, ValidationResult, Yields
 from windlass.engine.context import Context
 from windlass.graph.options import Policies, check_known
 from windlass.policies.breaker import Breaker
@@ -35,6 +35,7 @@ class AgentSpec:
         limits: Limits that an attempt needs a permit of, or names of the platform's.
         grants: what the task may do: Allow, Ask and Deny; None leaves it to the definition and the platform.
         undo: compensations that `ctx.effect(undo=...)` may name.
+        before, after: who is shown what the task is given, or what it returned, and approves, edits or rejects it.
         version: a word in the fingerprint: a change is a change of structure.
     """
 
@@ -49,11 +50,13 @@ class AgentSpec:
     limits: Sequence[str | Limit] | None = None
     grants: Sequence[Rule] | None = None
     undo: Sequence[Callable[..., Any] | Undo] = ()
+    before: str | Approve | None = None
+    after: str | Approve | None = None
     version: str = ""
     extras: Mapping[str, Any] = field(default_factory=dict)
 
 
-SPEC_POLICIES: Final = ("timeout", "idle_timeout", "retry", "breaker", "limits", "grants", "undo")
+SPEC_POLICIES: Final = ("timeout", "idle_timeout", "retry", "breaker", "limits", "grants", "undo", "before", "after")
 
 
 class TaskOptions(Policies, total=False):
@@ -155,6 +158,8 @@ def policies_of(task: Task[Any, Any]) -> Policies:
         "limits": spec.limits,
         "grants": spec.grants,
         "undo": spec.undo,
+        "before": spec.before,
+        "after": spec.after,
     }
     if isinstance(task, FunctionTask):
         if "validate" in task.hooks:

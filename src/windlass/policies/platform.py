@@ -20,6 +20,7 @@ from windlass.policies.timeout import seconds
 
 MOST_ATTEMPTS = 100  # unbounded retry is impossible, whatever anybody declares
 MOST_WAIT_SECONDS = 24 * 3600.0
+MOST_APPROVALS = 100  # that a run asks for within an hour (S9 of the fault list: a flood wears people out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +86,7 @@ class Platform:
         grants: rules by whom they are for: `"tenant:acme"`, `"role:analyst"`, `"*"`; each of the three that is named
             has to allow what a run does.
         handlers: a pattern of definition names → the definition that is started on their dead letters.
+        approvals: most approvals that a run may ask for within an hour; what it asks for beyond is denied.
 
     Raises:
         DefinitionError: a default is above its ceiling, or a part is not what it has to be.
@@ -97,11 +99,14 @@ class Platform:
     limits: Sequence[Limit] = ()
     grants: Mapping[str, Sequence[Rule]] = field(default_factory=dict)
     handlers: Mapping[str, str] = field(default_factory=dict)
+    approvals: int = MOST_APPROVALS
 
     def __post_init__(self) -> None:
         parts: tuple[tuple[Any, type], ...] = ((self.defaults, Defaults), (self.ceilings, Ceilings))
         if not all(isinstance(part, kind) for part, kind in parts):
             raise DefinitionError("platform.kind", "defaults= is a Defaults, ceilings= is a Ceilings")
+        if not is_whole(self.approvals, 0):
+            raise DefinitionError("platform.approvals", f"approvals is {self.approvals!r}", hint="a number from 0")
         _check_ceilings(self.ceilings)
         _check_defaults(self.defaults, self.ceilings)
         _check_parts(self)

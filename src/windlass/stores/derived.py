@@ -14,6 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from windlass.core import ops
+from windlass.core.position import onward
 from windlass.core.records import BODY, Body, Command, Effect, Head, Question, Row, Said
 from windlass.core.states import CANCELLED, COMPLETED, CREATED, FAILED, PAUSED, RUNNING, WAITING, Status
 from windlass.engine.doubts import AGAIN
@@ -68,9 +69,11 @@ class Tables:
         tree: the first run of the run's family.
     """
 
-    def __init__(self, run: str, tree: str) -> None:
+    def __init__(self, run: str, tree: str, tenant: str = "", definition: str = "") -> None:
         self.run = run
         self.tree = tree
+        self.tenant = tenant
+        self.definition = definition
         self.questions: dict[str, Asked] = {}
         self.effects: dict[Place, Line] = {}
         self.is_told = False  # it begins as the runtime begins a log: another one says nothing of the tables
@@ -138,6 +141,11 @@ class Tables:
             asked = self.questions.get(str(said.details.get("id")))
             if asked is not None:
                 asked.question, asked.may = replace(asked.question, status="withdrawn"), frozenset({"withdrawn"})
+        elif said.type == "question.escalated":
+            asked = self.questions.get(str(said.details.get("id")))
+            if asked is not None:
+                terms = onward(asked.question.terms, said.details["to"], is_due=bool(said.details.get("expired")))
+                asked.question = replace(asked.question, terms=terms)
         elif said.type == "effect.diverged" and said.details.get("standing"):
             self._supersede(row.branch, said)
         elif said.type == "run.rolled_back":
@@ -160,13 +168,15 @@ class Tables:
                 asked = Question(
                     id=op.id, run=self.run, address=op.address, key=op.key, prompt=op.prompt, schema=op.schema,
                     asked_at=row.at, about=op.about,
+                    terms=op.terms, tenant=self.tenant, definition=self.definition,
                 )  # fmt: skip
                 self.questions[op.id] = Asked(asked)
             case ops.QuestionAnswered():
                 known = self.questions.get(op.id)
                 if known is not None:
-                    taken = {"status": "taken", "answer": op.value, "by": op.by, "answered_at": row.at}
-                    known.question, known.may = replace(known.question, **taken), frozenset({"taken"})
+                    status = "expired" if op.expired else "taken"
+                    taken = {"status": status, "answer": op.value, "by": op.by, "answered_at": row.at}
+                    known.question, known.may = replace(known.question, **taken), frozenset({status})
             case ops.EffectIntended():
                 self._intend(row, op)
             case ops.EffectCompleted():
