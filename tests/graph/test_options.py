@@ -58,6 +58,8 @@ def test_durations_are_seconds_and_undos_have_names() -> None:
         "limits": None,
         "grants": None,
         "undo": {"delete_branch": Undo(delete_branch)},
+        "before": None,
+        "after": None,
         "validate": None,
         "recover": recover,
     }

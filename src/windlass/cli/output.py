@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from windlass.core.codec import Unknown
+from windlass.core.shown import escaped
 
 NARROW = 72  # a value on a line of a listing
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -49,6 +50,7 @@ class Out:
 def write_line(stream: Any, text: str) -> None:
     """Write a line at once, whatever the stream's encoding makes of it."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
+    text = escaped(text)  # what a run says must not repaint the terminal
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     stream.flush()
 

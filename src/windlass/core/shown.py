@@ -9,6 +9,7 @@ import unicodedata
 HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})  # control, format, surrogate, private, unassigned
 BLANK = "\u115f\u1160\u3164\uffa0"  # letters that show nothing
 MOST_BYTES = 4_096
+LAST_OF_PLANE = 0xFFFF
 
 
 def escaped(text: str, *, keep: str = "\n\t") -> str:
@@ -23,8 +24,10 @@ def _hides(one: str) -> bool:
 
 
 def _spelled(one: str) -> str:
-    code = ord(one)
-    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"  # noqa: PLR2004
+    if ord(one) <= LAST_OF_PLANE:
+        return f"\\u{ord(one):04x}"
+    high, low = divmod(ord(one) - LAST_OF_PLANE - 1, 0x400)  # as JSON has it
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
 
 
 def capped(text: str, most: int = MOST_BYTES) -> str:

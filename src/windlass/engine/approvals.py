@@ -16,6 +16,7 @@ import msgspec
 
 from windlass.core import changes, ops, queries
 from windlass.core.blueprint import Blueprint
+from windlass.core.codec import Codec
 from windlass.core.errors import PermissionDenied, QuestionExpired, WindlassError
 from windlass.core.position import parse
 from windlass.core.shown import MOST_BYTES, capped, escaped
@@ -167,15 +168,19 @@ async def _admit(activation: Activation, name: str, where: str) -> None:
 
 def _about(activation: Activation, wish: Wish, bound: Mapping[str, str]) -> dict[str, Any]:
     """Show what is to be approved: the arguments as they will be given, escaped, and how much of them is not shown."""
-    text = _spelled(activation, wish.arguments)
+    text = readable(activation.blueprint.codec, wish.arguments)
     shown: dict[str, Any] = {"kind": wish.kind, "name": wish.name, "shown": capped(text)}
     if len(text.encode()) <= MOST_BYTES:
         shown["arguments"] = msgspec.json.decode(text)
     return {**shown, **wish.about, "bound": dict(bound)}
 
 
-def _spelled(activation: Activation, arguments: Mapping[str, Any]) -> str:
+def readable(codec: Codec, values: Mapping[str, Any]) -> str:
+    """Write values as JSON for a person, long ones included."""
     try:
-        return bytes(activation.blueprint.codec.encode(dict(arguments), "arguments").data).decode()
-    except WindlassError:  # a call with a key= of its own: what tells it apart is in the key
-        return msgspec.json.encode({name: repr(value)[:200] for name, value in arguments.items()}).decode()
+        encoded = codec.encode(dict(values), "shown")
+        if not encoded.blobs:
+            return bytes(encoded.data).decode()
+        return msgspec.json.encode(dict(values), enc_hook=repr).decode()
+    except (WindlassError, TypeError, ValueError):  # a call with a key= of its own: what tells it apart is in the key
+        return msgspec.json.encode({name: repr(value)[:200] for name, value in values.items()}).decode()

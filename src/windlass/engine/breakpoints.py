@@ -13,11 +13,13 @@ from msgspec import Raw
 
 from windlass.core import ops
 from windlass.core.blueprint import Param
-from windlass.core.errors import Rejected, WindlassError
+from windlass.core.errors import Rejected
+from windlass.core.pieces import inside
 from windlass.core.records import Finished
 from windlass.core.shown import capped, escaped
 from windlass.core.types import convert, json_schema
 from windlass.engine.activation import Activation
+from windlass.engine.approvals import readable
 from windlass.engine.questions import ask
 from windlass.engine.terms import approval_terms
 
@@ -34,7 +36,7 @@ async def stop_before(activation: Activation, arguments: list[Any]) -> None:
     """
     node = activation.node
     places = {param.name: place for place, param in enumerate(node.params) if param.kind in SHOWN}
-    text = _spelled(activation, {name: arguments[place] for name, place in places.items()})
+    text = readable(activation.blueprint.codec, {name: arguments[place] for name, place in places.items()})
     kinds = {name: _type_of(activation, node.params[place]) for name, place in places.items()}
     edits = await _look(activation, "before", text, kinds)
     for name, value in edits.items():
@@ -60,7 +62,7 @@ async def stop_after(activation: Activation, finished: Finished) -> Mapping[str,
         await activation.record(
             ops.CallRecorded(activation.address, key, "breakpoint", kept, activation.attempt, "breakpoint")
         )
-    text = msgspec.json.encode(finished.writes).decode()
+    text = _written(activation, finished)
     channels = activation.blueprint.channels
     kinds = {name: node.returns if node.output is not None else channels[name].type for name in sorted(node.writes)}
     return await _look(activation, "after", text, kinds)
@@ -110,8 +112,12 @@ def _type_of(activation: Activation, param: Param) -> Any:
     return activation.blueprint.channels[param.source].type if param.kind == "channel" else Any
 
 
-def _spelled(activation: Activation, values: Mapping[str, Any]) -> str:
-    try:
-        return bytes(activation.blueprint.codec.encode(dict(values), "input").data).decode()
-    except WindlassError as error:
-        return msgspec.json.encode({"unreadable": str(error)}).decode()
+def _written(activation: Activation, finished: Finished) -> str:
+    """Write what a node wrote as JSON for a person, long values included."""
+    channels, blob, shown = activation.blueprint.channels, activation.journal.blob, {}
+    for name, raw in finished.writes.items():
+        piece = inside(bytes(raw), blob)
+        if channels[name].kind == "gather":  # one element, with its index before it
+            piece = piece[piece.index(b",") + 1 : -2]
+        shown[name] = Raw(piece)
+    return msgspec.json.encode(shown).decode()
