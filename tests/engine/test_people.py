@@ -352,8 +352,8 @@ async def test_answers_in_any_order_reach_loop_passes_and_parallel_nodes(runtime
         return ["a", "b"] if len(said) < 6 else ["__end__"]
 
     graph.branch(a, again, [a, b, "__end__"])
-    run = (await runtime.run(graph, {})).run
-    expected = []
+    result = await runtime.run(graph, {})
+    run, expected = result.run, []
     for turn in range(1, 4):
         asked = await runtime.questions(run)
         assert len(asked) == 4

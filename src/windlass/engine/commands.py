@@ -187,15 +187,14 @@ async def _edit(drive: Drive, command: r.Command) -> bool:
     if _is_final(drive):
         return False
     arguments, channels = command.arguments, sorted(command.arguments.get("edits") or ())
-    told = {"channels": channels, "by": command.by, "why": str(arguments.get("why") or "")}
-    overwrite = bool(arguments.get("overwrite"))
+    by, why, overwrite = command.by, str(arguments.get("why") or ""), bool(arguments.get("overwrite"))
     try:
         typed = unpacked(drive.blueprint, arguments)
         step = edit(drive.blueprint, drive.position, typed, drive.journal.blob, overwrite=overwrite)
     except WindlassError as error:
-        drive.journal.say("edit.refused", **told, error=str(error))
+        drive.journal.say("edit.refused", channels=channels, by=by, why=why, error=str(error))
         return True
-    drive.journal.say("run.edited", **told, overwrite=overwrite)
+    drive.journal.say("run.edited", channels=channels, by=by, why=why, overwrite=overwrite)
     await drive.journal.write("step", step=step, status=None if drive.leaving == "stay" else RUNNING)
     drive.ready.extend(planned.address for planned in step.planned)
     freshen(drive)

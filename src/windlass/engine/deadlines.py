@@ -29,8 +29,7 @@ async def ring(drive: Drive) -> bool:
         for key, terms in list(pending.terms.items()):
             id_ = pending.asked.get(key, "")
             for due_at in [at for at in terms.remind if at <= now]:
-                details = {"id": id_, "due_at": due_at, "to": terms.to}
-                drive.journal.say("question.reminded", address, **details)
+                drive.journal.say("question.reminded", address, id=id_, due_at=due_at, to=terms.to)
                 pending.terms[key] = msgspec.structs.replace(
                     pending.terms[key], remind=tuple(at for at in pending.terms[key].remind if at != due_at)
                 )
@@ -68,10 +67,8 @@ async def passed_on(drive: Drive, command: r.Command) -> bool:
         key = next((key for key, asked in pending.asked.items() if asked == id_), None)
         if key is None or key in pending.answers:
             continue
-        details = {"id": id_, "to": to, "by": command.by, "why": str(arguments.get("why") or "")}
-        if arguments.get("expired"):
-            details["expired"] = "escalate"
-        drive.journal.say("question.escalated", address, **details)
+        why, expired = str(arguments.get("why") or ""), bool(arguments.get("expired"))
+        drive.journal.say("question.escalated", address, id=id_, to=to, by=command.by, why=why, expired=expired)
         if to.startswith("definition:"):
             drive.escalated.append(id_)
         return True
