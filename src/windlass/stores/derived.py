@@ -19,7 +19,7 @@ from windlass.core.records import BODY, Body, Command, Effect, Head, Question, R
 from windlass.core.states import CANCELLED, COMPLETED, CREATED, FAILED, PAUSED, RUNNING, WAITING, Status
 from windlass.engine.doubts import AGAIN
 from windlass.engine.ledger import ANEW, REPLACED
-from windlass.stores.checks import answer, encoded
+from windlass.stores.checks import OF_QUESTIONS, answer, encoded
 
 Place: TypeAlias = tuple[int, str, str, str]  # of an effect's line in its run: branch, address, name, key
 ENDS: dict[str, tuple[Status, ...]] = {
@@ -28,8 +28,8 @@ ENDS: dict[str, tuple[Status, ...]] = {
     "run.rolled_back": (PAUSED, RUNNING),
 }  # fmt: skip
 ANY_EFFECT = frozenset({"intended", "done", "not_done", "undoing", "undone", "standing"})
-ANY_ANSWER = frozenset({"open", "answered", "taken"})
-LEFT = frozenset({"taken", "answered"})
+ANY_ANSWER = frozenset({"open", "answered", "taken", "expired"})
+LEFT = frozenset({"taken", "answered", "expired"})
 
 
 class Asked(Struct):
@@ -317,18 +317,19 @@ def differences(
 def _of_questions(
     tables: Tables, rows: dict[str, Question], waiting: list[Command], *, cut_below: int
 ) -> Iterator[Difference]:
-    answers = {str(c.arguments.get("question")): c for c in waiting if c.verb == "answer"}
+    posted: dict[str, list[Command]] = {}
+    for command in waiting:
+        if command.verb in OF_QUESTIONS:
+            posted.setdefault(str(command.arguments.get("question")), []).append(command)
     for id_, asked in tables.questions.items():
-        fresh, row, command = asked.question, rows.pop(id_, None), answers.get(id_)
-        if fresh.status == "open" and command is not None:
-            value = msgspec.Raw(encoded(command.arguments.get("value")))
-            fresh, may = answer(command, fresh, value), frozenset({"answered"})
-        else:
-            may = asked.may
+        row = rows.pop(id_, None)
+        fresh, may = _as_posted(asked, posted.get(id_, ()))
         if row is None:
             yield Difference("questions", id_, "is missing", fresh)
             continue
         what = _unlike(row, fresh, ("run", "address", "key", "prompt", "schema", "about"))
+        if not what and row.status == fresh.status == "open" and row.terms != fresh.terms:
+            what = "addressee or deadline"
         if not what and not cut_below:
             what = "" if row.status in may else "status"
             if not what and row.status == "taken" == fresh.status and row.answer != fresh.answer:
@@ -338,6 +339,16 @@ def _of_questions(
     for id_, row in rows.items():
         if not tables.is_pruned:
             yield Difference("questions", id_, "is not in the log", None, row)
+
+
+def _as_posted(asked: Asked, commands: Iterable[Command]) -> tuple[Question, frozenset[str]]:
+    """Return a question as commands have left it that nobody has taken, and the statuses that its row may have."""
+    fresh, may = asked.question, asked.may
+    for command in commands:
+        if fresh.status == "open":
+            fresh = answer(command, fresh, msgspec.Raw(encoded(command.arguments.get("value"))))
+            may = may if fresh.status == "open" else frozenset({"answered"})
+    return fresh, may
 
 
 def _unlike(row: Question | Effect, fresh: Question | Effect, names: tuple[str, ...]) -> str:
