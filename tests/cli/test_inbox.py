@@ -99,6 +99,12 @@ def test_list_is_filtered(windlass: Windlass) -> None:
     assert ("1 h 59 min" in row or "2 h 0 min" in row, "role:cfo" in row) == (True, True)
 
 
+def test_what_is_printed_can_be_pasted(windlass: Windlass) -> None:
+    said = windlass("run", "flows.py:paying", "--id", "p", "--input", "7").out
+    (command,) = [line.split() for line in said.splitlines() if "inbox answer" in line]
+    assert windlass(*command[1:]).code == 0
+
+
 def test_show(windlass: Windlass) -> None:
     windlass("run", "flows.py:paying", "--id", "p", "--input", "7")
     id_ = windlass("inbox", "list", "--json").object["id"]

@@ -5,7 +5,23 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
-from windlass import Approve, Context, DefinitionError, Edge, Graph, Pipeline, RunFailed, Runtime, append, task
+from windlass import (
+    Approve,
+    Context,
+    DefinitionError,
+    Edge,
+    Graph,
+    Output,
+    Pipeline,
+    RunFailed,
+    Runtime,
+    Send,
+    Stream,
+    Update,
+    Yields,
+    append,
+    task,
+)  # fmt: skip
 from windlass.core.errors import AnswerInvalid, NotForYou
 from windlass.core.records import Question
 
@@ -142,3 +158,68 @@ async def test_each_element_of_a_map_has_its_own(runtime: Runtime) -> None:
 def test_a_breakpoint_for_nobody_is_refused(who: Any) -> None:
     with pytest.raises(DefinitionError, match="nobody"):
         page([], before=who).compile()
+
+
+async def test_where_a_node_leads_is_kept_with_what_it_wrote(url: str) -> None:
+    ran: list[str] = []
+
+    def definition() -> Graph:
+        graph = Graph("leading", Page)
+
+        @graph.node(writes=["text"], goto=["end"], sends=["each"], after="")
+        async def first(text: str) -> Update:
+            ran.append("first")
+            return Update(goto="end", sends=[Send("each", n) for n in range(2)], text=text * 2)
+
+        @graph.node(writes=["log"])
+        async def each(n: int) -> dict[str, list[str]]:
+            return {"log": [f"each {n}"]}
+
+        @graph.node(writes=["log"])
+        async def end(text: str) -> dict[str, list[str]]:
+            return {"log": [text]}
+
+        graph.start(first)
+        return graph
+
+    async with Runtime(url) as runtime:
+        run = (await runtime.run(definition(), {"text": "a"})).run
+        asked = await the_question(runtime, run)
+    async with Runtime(url, [definition()]) as runtime:
+        await runtime.answer(asked.id, {"edit": {"text": "b"}})
+        output = (await runtime.wait(run)).output
+        assert (output["text"], sorted(output["log"]), ran) == ("b", ["b", "each 0", "each 1"], ["first"])
+
+
+async def test_a_long_value_is_shown_and_kept(url: str) -> None:
+    long = "x" * 200_000
+
+    def definition() -> Pipeline:
+        @task(after="")
+        async def writes(n: int) -> str:
+            return long
+
+        return Pipeline("long", [writes])
+
+    async with Runtime(url) as runtime:
+        run = (await runtime.run(definition(), 1)).run
+        asked = await the_question(runtime, run)
+        assert asked.about["shown"].startswith('{"writes":"xxx')
+        assert "bytes hidden" in asked.about["shown"]
+    async with Runtime(url, [definition()]) as runtime:
+        await runtime.answer(asked.id, "approve")
+        assert (await runtime.wait(run)).output == long
+
+
+def test_a_stream_cannot_be_kept_back() -> None:
+    @task(after="")
+    async def tells(n: int) -> Yields[int]:
+        yield n
+        yield Output(n)
+
+    @task
+    async def hears(tells: Stream[int]) -> int:
+        return 1
+
+    with pytest.raises(DefinitionError, match="stream"):
+        Pipeline("telling", [tells, hears], [Edge("tells", "hears", stream=True)]).compile()

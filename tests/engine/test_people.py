@@ -590,3 +590,10 @@ async def test_recover_escalates_to_a_role_or_a_definition(runtime: Runtime) -> 
     runtime._drives.learn(deciding)
     run = (await runtime.run(failing("to-definition", "deciding"), 1)).run
     assert (await settled(runtime, run)).output.startswith("fails#1 failed: broken")
+
+
+async def test_nobody_in_time_is_a_definition(runtime: Runtime) -> None:
+    runtime._drives.learn(deciding)
+    run = (await runtime.run(asking(to="user:ann", deadline=0.05, otherwise=Escalate("deciding")), 3)).run
+    assert (await settled(runtime, run)).output == "Well? 3"
+    assert (await kinds(runtime, run)).count("question.escalated") == 1

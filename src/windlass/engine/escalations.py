@@ -7,6 +7,7 @@ question does not ask for, gives the question back to whoever was asked before.
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from typing import Any
@@ -34,8 +35,19 @@ EVER = 1_000_000
 def bind(control: Control) -> None:
     """Let the drives of a Runtime start what is bound to dead letters and questions, and hand back what comes of it."""
     control.drives.hand_on = partial(handing.hand_on, control)
-    control.services.escalate = partial(begin, control)
-    control.services.escalation_ended = partial(ended, control)
+    control.services.escalate = partial(_begun, control)
+    control.services.escalation_ended = partial(_over, control)
+
+
+async def _begun(control: Control, id_: str) -> str:
+    with suppress(StoreError):  # a worker will find it
+        return await begin(control, id_)
+    return ""
+
+
+async def _over(control: Control, record: r.RunRecord) -> None:
+    with suppress(StoreError):
+        await ended(control, record)
 
 
 def run_of(id_: str, definition: str) -> str:
@@ -119,7 +131,7 @@ def _plain(value: Any) -> Any:
 async def ended(control: Control, record: r.RunRecord) -> None:
     """Hand the output of a run back as the answer of the question that it was started on, if it was and has ended."""
     id_ = record.tags.get(TAG, "")
-    if record.id != run_of(id_, record.definition):
+    if not id_ or record.id != run_of(id_, record.definition):
         return
     record = await reads.get(control.store, record.id)
     if record.head.status not in ENDED:
