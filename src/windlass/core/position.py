@@ -127,10 +127,11 @@ class Position:
                 self.visits[node] = visit
                 mark = _mark(finished.address, ops.NULL)
             total += mark * DONE
-        if not body.edited:
+        if body.edited:
+            for pending in self.pending.values():
+                pending.stale = True
+        else:
             self.settled.clear()
-        for pending in self.pending.values() if body.edited else ():
-            pending.stale = True
         for address in body.dropped:
             self.pending.pop(address, None)
             if address in self.waiting:

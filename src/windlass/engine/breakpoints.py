@@ -45,7 +45,7 @@ async def stop_before(activation: Activation, arguments: list[Any]) -> None:
 
 def left_before(activation: Activation) -> tuple[Finished, Mapping[str, Any]] | None:
     """Return what an earlier attempt left for a person to look at; None if the node has yet to run."""
-    kept = activation.pending.calls.get(_kept(activation)) if activation.node.after is not None else None
+    kept = activation.pending.calls.get(_kept(activation))
     return None if kept is None else (FINISHED.decode(kept), {})
 
 

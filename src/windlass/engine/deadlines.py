@@ -82,8 +82,6 @@ async def leave_unasked(drive: Drive, activation: Activation, *, waits: bool) ->
         waits: the attempt waits; what it has asked itself stays open.
     """
     pending = activation.pending
-    if not pending.asked:
-        return
     ids = [
         id_ for key, id_ in pending.asked.items()
         if key not in pending.answers and not (waits and (key in activation.reached or key.startswith(BESIDE)))

@@ -75,8 +75,12 @@ class Drive:
 
     def _told(self) -> None:
         self.services.notifier.wake(self.run)
+        if self.escalated:
+            self._begin_escalations()
+
+    def _begin_escalations(self) -> None:
         begin, ids = self.services.escalate, self.escalated
-        if ids and begin is not None:
+        if begin is not None:
             self.escalated = []
             for id_ in ids:
                 self.services.seams.background(begin(id_), f"escalate {id_}")

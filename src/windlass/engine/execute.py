@@ -37,14 +37,14 @@ async def attempt(activation: Activation) -> Outcome:
         CancelledError: the process is going down, not the attempt.
     """
     try:
-        left = left_before(activation)
+        left = left_before(activation) if activation.node.after is not None else None
         if left is None:
             value = await _invoke(activation)
             _check(activation, value)
             left = keep_writes(activation, value)
         if activation.node.after is not None:
             left = _edited(activation, left, await stop_after(activation, left[0]))
-        return Outcome(activation, *left)
+        return Outcome(activation, left[0], left[1])
     except asyncio.CancelledError as error:
         if not activation.stopping:
             return await _settled(activation, error)

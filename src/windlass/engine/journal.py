@@ -195,8 +195,8 @@ class Journal:
         changes, self._changes = tuple(self._changes), []
         fresh, self._fresh = tuple(self._fresh), []
         position.held.update(fresh)
-        kept = position.settled if step is not None and not step.edited else ()
-        applied = tuple(sorted(kept, key=path_key))
+        is_end = step is not None and not step.edited
+        applied = tuple(sorted(position.settled, key=path_key)) if is_end and position.settled else ()
         if step is None:
             body = Body(now, ops, finished, dropped=dropped, said=said, blobs=fresh)
             position.fold(kind, body)

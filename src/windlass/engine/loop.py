@@ -191,7 +191,7 @@ class RunLoop(Drive):
             if held:
                 self.ready.append(held.popleft())
             done = outcome.finished or failures.decide(self, outcome)
-            if done is not None or outcome.stopped == "waiting":
+            if activation.pending.asked and (done is not None or outcome.stopped == "waiting"):
                 await leave_unasked(self, activation, waits=done is None)
             if done is None and outcome.stopped == "waiting":
                 self.resting[activation.address] = "starves" if activation.starved else "waits"
