@@ -440,6 +440,34 @@ class AlreadyAnswered(RunError):
     code = "question.closed"
 
 
+class AnswerInvalid(InputError):
+    """An answer is not what its question asks for; the question stays open."""
+
+    code = "question.invalid"
+    default_hint = "the question's schema says what it wants"
+
+
+class NotForYou(RunError):
+    """The question is put to somebody else; it stays open."""
+
+    code = "question.not_for_you"
+    default_hint = "answer as who it is put to, or escalate it"
+
+
+class QuestionExpired(RunError):
+    """Nobody answered in time: raised in the task that asked, and for whoever answers later."""
+
+    code = "question.expired"
+    default_hint = "resume the run to ask again, or declare what follows with otherwise="
+
+
+class Rejected(RunError):
+    """A person refused at a breakpoint what a node was given, or what it wrote."""
+
+    code = "run.rejected"
+    default_hint = "edit the state and resume the run, or roll it back"
+
+
 class EffectDiverged(RunError):
     """An effect was asked for again on the same branch with other arguments."""
 

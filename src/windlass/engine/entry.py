@@ -47,13 +47,20 @@ async def enter(drive: Drive) -> None:
         if address in position.settled:
             continue
         pending = position.pending.get(address, NOTHING)
-        if (clean and _is_blocked(drive, pending)) or address in doubtful or is_doubtful(pending):
+        if (clean and _is_blocked(drive, pending) and not pending.stale) or address in doubtful or is_doubtful(pending):
             drive.resting[address] = "retry" if (pending.due_at or 0) > drive.clock.now() else "waits"
         else:
             drive.ready.append(address)
             drive.tell_fired(address)
     if record.owner is not None or asked:
         await drive.journal.write("record", status=drive.journal.head.status if drive.leaving else RUNNING)
+
+
+def freshen(drive: Drive) -> None:
+    """Make ready what waits for people and began before the state was edited: it may ask something else now."""
+    for address, pending in drive.position.pending.items():
+        if drive.resting.get(address) == "waits" and pending.stale and not (pending.is_failed or is_doubtful(pending)):
+            drive.ready.append(address)
 
 
 def _is_blocked(drive: Drive, pending: Pending) -> bool:
