@@ -18,7 +18,7 @@ ROWS = [
     if line.startswith("| `")
 ]
 NAMED = re.findall(r"\[(test_\w+)\]\(\.\./([\w/]+\.py)\)", PAGE)
-NO_LIMITS = {"undo", "validate"}  # compensations, and a judge of outputs
+NO_LIMITS = {"undo", "validate", "before", "after"}  # compensations, a judge of outputs, and people who look
 NOT_OF_RUNS = {
     "checkpoints", "durability", "types", "aliases", "version", "max_value", "tools", "dead_letters", "defaults"
 }  # fmt: skip
