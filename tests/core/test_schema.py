@@ -100,6 +100,10 @@ def test_what_the_type_takes_the_schema_takes(kind: Any, value: Any) -> None:
 @pytest.mark.parametrize(
     ("schema", "value", "said"),
     [
+        ({"type": "integer", "minimum": 0, "multipleOf": 5}, 10**400, ""),
+        ({"type": "number", "multipleOf": 0.5}, 10**400, ""),
+        ({"type": "number"}, float("nan"), "it is null, not of type number"),
+        ({"type": "integer", "multipleOf": 5}, 7, "it is 7, no multiple of 5"),
         ({"type": "array", "items": {"type": "integer"}}, [1, "a"], '[1] is "a", not of type integer'),
         ({"properties": {"a": {"minimum": 3}}}, {"a": 2}, "a is 2, and too small"),
         ({"required": ["a"]}, {}, "a is missing"),

@@ -51,7 +51,7 @@ class Pending(Struct, omit_defaults=True):
     terms: dict[str, ops.Terms] = {}  # of open questions that have any
     lapsed: dict[str, int] = {}  # questions that nobody answered in time → resets by then
     heard: dict[str, tuple[str, dict[str, Any]]] = {}  # who answered, and where an escalation found it
-    stale: bool = False  # the state was edited since it began: what it asks may be another question by now
+    stale: set[str] = set()  # keys of open questions that were asked before the state, or the code, was changed
 
     @property
     def is_failed(self) -> bool:
@@ -135,7 +135,7 @@ class Position:
             total += mark * DONE
         if body.edited:
             for pending in self.pending.values():
-                pending.stale = True
+                pending.stale.update(key for key in pending.asked if key not in pending.answers)
         else:
             self.settled.clear()
         for address in body.dropped:
@@ -267,6 +267,7 @@ def _note_question(pending: Pending, op: ops.QuestionAsked | ops.QuestionAnswere
             pending.terms[op.key] = op.terms
         return
     pending.answers[op.key] = op.value
+    pending.stale.discard(op.key)
     pending.terms.pop(op.key, None)
     if op.by or op.context:
         pending.heard[op.key] = (op.by, op.context)
@@ -284,6 +285,7 @@ def _tick(pending: Pending, said: r.Said) -> None:
     terms = pending.terms.get(key, ops.NO_TERMS)
     if said.type == "question.withdrawn":
         pending.asked.pop(key, None)
+        pending.stale.discard(key)
         pending.terms.pop(key, None)
     elif said.type == "question.reminded":
         pending.terms[key] = replace(terms, remind=tuple(at for at in terms.remind if at != details["due_at"]))

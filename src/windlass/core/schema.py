@@ -27,7 +27,9 @@ MOST_DEEP = 100  # a schema that refers to itself ends somewhere
 
 def is_number(value: Any) -> bool:
     """Say whether a value is a number; a truth value is none, nor is NaN."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isnan(value)
+    if isinstance(value, float):
+        return not math.isnan(value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def misfit(value: Any, schema: Mapping[str, Any]) -> str:
@@ -100,14 +102,22 @@ def _of_text(value: str, schema: Mapping[str, Any], where: str) -> Iterator[str]
 
 def _of_number(value: float, schema: Mapping[str, Any], where: str) -> Iterator[str]:
     if value < schema.get("minimum", -math.inf) or value <= schema.get("exclusiveMinimum", -math.inf) != -math.inf:
-        yield f"{where} is {value}, and too small"
+        yield f"{where} is {spelled(value)}, and too small"
     if value > schema.get("maximum", math.inf) or value >= schema.get("exclusiveMaximum", math.inf) != math.inf:
-        yield f"{where} is {value}, and too large"
+        yield f"{where} is {spelled(value)}, and too large"
     step = schema.get("multipleOf")
-    if isinstance(step, int | float) and step > 0 and math.isfinite(value):
+    if isinstance(step, int | float) and step > 0 and not _is_multiple(value, step):
+        yield f"{where} is {spelled(value)}, no multiple of {step}"
+
+
+def _is_multiple(value: float, step: float) -> bool:
+    if isinstance(value, int) and isinstance(step, int):
+        return value % step == 0
+    try:
         ratio = value / step
-        if abs(ratio - round(ratio)) > 1e-9 * max(1.0, abs(ratio)):  # tenths are no binary numbers
-            yield f"{where} is {value}, no multiple of {step}"
+        return abs(ratio - round(ratio)) <= 1e-9 * max(1.0, abs(ratio))  # tenths are no binary numbers
+    except (OverflowError, ValueError):  # beyond what a float holds: the task has the last word
+        return True
 
 
 def _of_list(

@@ -79,12 +79,14 @@ async def leave_unasked(drive: Drive, activation: Activation, *, waits: bool) ->
     """Withdraw what an activation asked and does not listen for any more: it has finished, or asks something else.
 
     Args:
-        waits: the attempt waits; what it has asked itself stays open.
+        waits: the attempt waits. What it did not come by it may ask yet, unless that was asked of another state or by
+            other code, and this attempt did not ask it again.
     """
     pending = activation.pending
+    pending.stale -= activation.reached
     ids = [
         id_ for key, id_ in pending.asked.items()
-        if key not in pending.answers and not (waits and (key in activation.reached or key.startswith(BESIDE)))
+        if key not in pending.answers and (not waits or (key in pending.stale and not key.startswith(BESIDE)))
     ]  # fmt: skip
     for asked in await drive.services.store.find(queries.Questions(ids=tuple(ids))) if ids else ():
         drive.journal.change(changes.QuestionPut(msgspec.structs.replace(asked, status="withdrawn")))

@@ -136,7 +136,7 @@ def run(folder: Path, runs: int, answers: int) -> Figures:
 
 TRIALS = (
     Trial(
-        "parked", "",
+        "inbox", "",
         "Thousands of runs wait for people. An answer given in one process is acted on by an idle worker in another "
         "within 50 ms in the median and a second at the 99th percentile; all open questions are read within 100 ms.",
         run, short={"runs": 300, "answers": 20}, long={"runs": 10_000, "answers": 300}, timed=True,
