@@ -254,12 +254,9 @@ class Drives:
         """
         if only_if_asked and not await self.store.find(queries.Commands(run=run)):
             return
-        if self.closing:  # since it began to look: nobody here would drive it
-            return
-        try:
-            await self.drive(run)
-        except (RunOwned, RunState):
-            return
+        if not self.closing:  # since it began to look: nobody here would drive it
+            with suppress(RunOwned, RunState):
+                await self.drive(run)
 
     async def settled(self, run: str, *, timers: bool) -> Result:
         """Wait until a run has ended, is paused, or waits for people; with `timers`, or for a timer.
