@@ -434,6 +434,34 @@ async def test_what_has_finished_beside_a_question_is_not_lost_by_an_edit(url: s
         assert (await runtime.replay(run)).differing == ()
 
 
+async def test_a_resume_with_edits_keeps_what_has_finished_in_the_step(runtime: Runtime) -> None:
+    class State(TypedDict):
+        one: int
+        two: int
+        start: int
+
+    graph, fails = Graph("edited", State), [True]
+
+    @graph.node(writes=["one"])
+    async def first(start: int) -> dict[str, int]:
+        return {"one": start + 1}
+
+    @graph.node(writes=["two"])
+    async def second(start: int) -> dict[str, int]:
+        await asyncio.sleep(0.02)
+        if fails.pop():
+            raise ValueError("no")
+        return {"two": start}
+
+    graph.start(first, second)
+    with pytest.raises(RunFailed):
+        await runtime.run(graph, {"start": 1}, id="r")
+    fails.append(False)
+    await runtime.resume("r", edits={"start": 5})
+    assert (await runtime.wait("r")).output == {"one": 2, "two": 5, "start": 5}
+    assert (await runtime.replay("r")).differing == ()
+
+
 @pytest.mark.parametrize("edits", [{"nothing": 1}, {"title": 5}, {"notes": "text"}, {}])
 async def test_a_bad_edit_changes_nothing(runtime: Runtime, edits: dict[str, Any]) -> None:
     run = (await runtime.run(article(), {"words": 10})).run
