@@ -22,7 +22,10 @@ from windlass.core.states import Status
 from windlass.core.talk import Chunk, Filled, Message, Model, ModelAnswer, ModelRequest, Price, ToolCall
 from windlass.core.usage import Usage
 from windlass.core.words import (
+    Answered,
+    Approve,
     EffectNotDone,
+    Escalate,
     Failed,
     Happened,
     Output,
@@ -72,13 +75,13 @@ else:
 
 
 __all__ = [
-    "END", "END_ONLY", "EVERY_STEP", "NO_RETRY", "SAVEPOINTS", "AgentSpec", "Allow", "Ask", "AttemptTimeout",
-    "Blueprint", "Breaker", "Budget", "Case", "Ceilings", "Checkpoints", "Chunk", "Context", "Cost", "Defaults",
-    "DefinitionError", "Deny", "Edge", "EffectNotDone", "Event", "Expect", "Failed", "Filled", "Graph", "HandTo",
-    "Happened", "Initial", "Judged", "Limit", "Message", "Model", "ModelAnswer", "ModelRequest", "Normal", "Output",
-    "OutputRefused", "PartialJson", "Pipeline", "Platform", "Price", "Problem", "Prompt", "Rated", "Recover",
-    "RecoveryAction", "Redact", "Result", "Retry", "Rules", "RunFailed", "Runtime", "Secret", "SecretFilter", "Send",
-    "Status", "Stream", "SyncContext", "Task", "TaskError", "Tool", "ToolCall", "Undo", "Update", "Usage",
+    "END", "END_ONLY", "EVERY_STEP", "NO_RETRY", "SAVEPOINTS", "AgentSpec", "Allow", "Answered", "Approve", "Ask",
+    "AttemptTimeout", "Blueprint", "Breaker", "Budget", "Case", "Ceilings", "Checkpoints", "Chunk", "Context", "Cost",
+    "Defaults", "DefinitionError", "Deny", "Edge", "EffectNotDone", "Escalate", "Event", "Expect", "Failed", "Filled",
+    "Graph", "HandTo", "Happened", "Initial", "Judged", "Limit", "Message", "Model", "ModelAnswer", "ModelRequest",
+    "Normal", "Output", "OutputRefused", "PartialJson", "Pipeline", "Platform", "Price", "Problem", "Prompt", "Rated",
+    "Recover", "RecoveryAction", "Redact", "Result", "Retry", "Rules", "RunFailed", "Runtime", "Secret", "SecretFilter",
+    "Send", "Status", "Stream", "SyncContext", "Task", "TaskError", "Tool", "ToolCall", "Undo", "Update", "Usage",
     "ValidationFailed", "ValidationResult", "WindlassError", "WrapUp", "Yields", "add", "append", "ephemeral",
     "fallback", "judge", "maximum", "merge", "model", "overwrite", "reducer", "rule", "task", "tool", "unique_by",
 ]  # fmt: skip

@@ -193,3 +193,36 @@ async def insist(ctx: Context) -> str:
 stubborn = Pipeline("stubborn", tasks=[insist])
 
 plain = {"not": "a definition"}
+
+
+@task
+async def shop(n: int, ctx: Context) -> int:
+    return await ctx.ask("How much \u202eis it?", int, to="role:cfo", deadline="2h", remind="1h")
+
+
+paying = Pipeline("paying", tasks=[shop])
+
+
+class Text(TypedDict):
+    title: str
+    notes: Annotated[list[str], append]
+
+
+article = Graph("article", Text)
+
+
+@article.node(writes=["notes"])
+async def print_it(title: str, ctx: Context) -> dict[str, list[str]]:
+    verdict = await ctx.ask(f"Print {title!r}?", bool)
+    return {"notes": [f"{title}: {verdict}"]}
+
+
+article.start(print_it)
+
+
+@task
+async def estimate(input: dict[str, object]) -> int:
+    return len(str(input["question"]))
+
+
+estimating = Pipeline("estimating", tasks=[estimate])

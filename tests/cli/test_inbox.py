@@ -1,6 +1,12 @@
 """Questions: listed and answered, from any process."""
 
-from tests.cli.conftest import Windlass
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cli.conftest import COMMAND, Windlass
 
 
 def ask(windlass: Windlass, definition: str, *words: str) -> str:
@@ -48,7 +54,7 @@ def test_an_answer_that_does_not_fit_is_2_and_the_question_stays(windlass: Windl
     id_ = ask(windlass, "asking", "--input", "books")
     done = windlass("inbox", "answer", id_, "maybe", "--json")
     assert done.code == 2
-    assert done.object["error"] == "value.input"
+    assert done.object["error"] == "question.invalid"
     assert len(windlass("inbox", "list", "--json").objects) == 1
 
 
@@ -66,3 +72,127 @@ def test_no_such_question(windlass: Windlass) -> None:
     done = windlass("inbox", "answer", "none", "true", "--json")
     assert done.code == 2
     assert done.object["error"] == "question.unknown"
+
+
+def test_list_is_filtered(windlass: Windlass) -> None:
+    ask(windlass, "asking", "--input", "books")
+    done = windlass("run", "flows.py:paying", "--id", "p", "--input", "1", "--json")
+    (priced,) = [question["id"] for question in done.object["questions"]]
+
+    def listed(*words: str) -> list[str]:
+        return [found["run"] for found in windlass("inbox", "list", "--json", *words).objects]
+
+    assert listed() == ["q", "p"]
+    assert listed("--to", "role:cfo") == ["p"]
+    assert listed("--to", "anybody") == ["q"]
+    assert listed("--definition", "asking") == ["q"]
+    assert listed("--tenant", "other") == []
+    assert listed("--due-within", "3h") == ["p"]
+    assert listed("--due-within", "1h") == []
+    assert listed("--older-than", "1h") == []
+    assert listed("--limit", "1") == ["q"]
+    (one,) = windlass("inbox", "list", "--run", "p", "--json").objects
+    assert (one["id"], one["to"], one["otherwise"], one["definition"]) == (priced, "role:cfo", "reject", "paying")
+    assert one["due_at"].endswith("Z")
+    heads, row = windlass("inbox", "list", "--run", "p").out.splitlines()
+    assert heads.split()[:4] == ["ID", "RUN", "FROM", "TO"]
+    assert ("1 h 59 min" in row or "2 h 0 min" in row, "role:cfo" in row) == (True, True)
+
+
+def test_what_is_printed_can_be_pasted(windlass: Windlass) -> None:
+    said = windlass("run", "flows.py:paying", "--id", "p", "--input", "7").out
+    (command,) = [line.split() for line in said.splitlines() if "inbox answer" in line]
+    assert windlass(*command[1:]).code == 0
+
+
+def test_show(windlass: Windlass) -> None:
+    windlass("run", "flows.py:paying", "--id", "p", "--input", "7")
+    id_ = windlass("inbox", "list", "--json").object["id"]
+    shown = windlass("inbox", "show", id_).out
+    assert "How much \\u202eis it?" in shown
+    assert "\u202e" not in shown
+    assert "it is rejected" in shown
+    assert "input = 7" in shown
+    found = windlass("inbox", "show", id_, "--json")
+    assert "\u202e" not in found.out
+    assert (found.object["prompt"], found.object["state"]) == ("How much \u202eis it?", {"input": 7})
+    assert windlass("inbox", "show", "none").code == 2
+
+
+def test_who_may_answer(windlass: Windlass) -> None:
+    windlass("run", "flows.py:paying", "--id", "p", "--input", "7")
+    id_ = windlass("inbox", "list", "--json").object["id"]
+    done = windlass("inbox", "answer", id_, "5", "--json")
+    assert (done.code, done.object["error"]) == (2, "question.not_for_you")
+    done = windlass("inbox", "answer", id_, "5", "flows.py:paying", "--role", "cfo", "--by", "eve", "--json")
+    assert (done.code, done.object["output"]) == (0, 5)
+
+
+def test_edit(windlass: Windlass) -> None:
+    windlass("run", "flows.py:article", "--id", "a", "--input", '{"title": "Teh news"}')
+    id_ = windlass("inbox", "list", "--json").object["id"]
+    for bad in ("words=5", "notes=text", "title"):
+        assert windlass("inbox", "edit", id_, "--with", bad).code == 2
+    assert windlass("inbox", "edit", id_).code == 2
+    done = windlass(
+        "inbox", "edit", id_, "--with", "title=The news", "--with", 'notes=["a typo"]', "--by", "ann", "--why", "typo",
+        "--json",
+    )  # fmt: skip
+    assert (done.code, done.object) == (0, {"type": "edited", "run": "a", "channels": ["notes", "title"]})
+    assert windlass("inbox", "edit", "a", "flows.py:article", "--with", "notes=[]", "--overwrite").code == 0
+    windlass("runs", "resume", "a")
+    asked = windlass("inbox", "list", "--json").objects[-1]
+    assert asked["prompt"] == "Print 'The news'?"
+    done = windlass("inbox", "answer", asked["id"], "true", "flows.py:article", "--json")
+    assert done.object["output"] == {"title": "The news", "notes": ["The news: True"]}
+    first, _ = windlass("runs", "events", "a", "--type", "run.edited", "--json").objects
+    assert (first["data"]["by"], first["data"]["why"]) == ("ann", "typo")
+
+
+def test_escalate_to_a_role(windlass: Windlass) -> None:
+    id_ = ask(windlass, "asking", "--input", "books")
+    assert windlass("inbox", "escalate", id_, "user:").code == 2
+    done = windlass("inbox", "escalate", id_, "role:boss", "--why", "too hard", "--json")
+    assert (done.code, done.object["to"], done.object["status"]) == (0, "role:boss", "open")
+    assert windlass("inbox", "list", "--to", "role:boss", "--json").object["id"] == id_
+    assert windlass("inbox", "answer", id_, "true").code == 2
+    done = windlass("inbox", "answer", id_, "true", "flows.py:asking", "--role", "boss", "--json")
+    assert done.object["output"] is True
+
+
+def test_escalate_to_a_definition(windlass: Windlass) -> None:
+    windlass("run", "flows.py:paying", "--id", "p", "--input", "7")
+    id_ = windlass("inbox", "list", "--json").object["id"]
+    done = windlass("inbox", "escalate", id_, "flows.py:estimating", "--json")
+    assert (done.code, done.object["status"]) == (0, "answered")
+    resumed = windlass("runs", "resume", "p", "--json")
+    assert resumed.object["output"] > 50
+    (answered,) = windlass("runs", "events", "p", "--type", "question.answered", "--json").objects
+    assert answered["data"]["by"] == "definition:estimating"
+    assert windlass("inbox", "escalate", id_, "role:x").code == 2
+
+
+def test_answer_at_a_terminal(windlass: Windlass, folder: Path) -> None:
+    """A person at a terminal sees the question and types the answer."""
+    id_ = ask(windlass, "asking", "--input", "books")
+    assert windlass("inbox", "answer", id_).code == 2  # no terminal
+    parent, child = pty.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(Path(sys.modules["windlass"].__file__ or "").parents[1])}
+    command = [sys.executable, "-c", COMMAND, "inbox", "answer", id_]
+    process = subprocess.Popen(command, stdin=child, stdout=child, stderr=child, env=environment, cwd=folder)
+    os.close(child)
+    seen = b""
+    while b"answer>" not in seen:
+        seen += os.read(parent, 4096)
+    os.write(parent, b"true\n")
+    try:
+        while more := os.read(parent, 4096):
+            seen += more
+    except OSError:  # the other side is closed
+        pass
+    os.close(parent)
+    assert process.wait() == 0
+    text = seen.decode()
+    assert "Ship 'about books'?" in text
+    assert "answered; q goes on with a worker" in text
+    assert windlass("runs", "resume", "q", "--json").object["output"] is True

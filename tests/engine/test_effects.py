@@ -4,11 +4,13 @@ import asyncio
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec import Raw
 
 from tests.engine.simulation import simulate
 from windlass import Context, EffectNotDone, Happened, Pipeline, Retry, RunFailed, Runtime, task
-from windlass.core.errors import InputError
+from windlass.core.errors import AnswerInvalid, InputError
 from windlass.core.queries import Effects
 from windlass.core.records import Command, Effect
 
@@ -97,7 +99,13 @@ async def test_an_answer_stands_in_the_ledger(runtime: Runtime, world: World) ->
 async def test_what_is_no_answer_calls_nothing_and_is_asked_again(runtime: Runtime, world: World, wrong: Any) -> None:
     await runtime.run(paying(world), 10, id="c")
     (question,) = await runtime.questions("c")
-    await runtime.answer(question.id, wrong)
+    with pytest.raises(AnswerInvalid):
+        await runtime.answer(question.id, wrong)
+    value = Raw(msgspec.json.encode(wrong))
+    await runtime.store.post(
+        Command(id="x", run="c", verb="answer", arguments={"question": question.id, "value": value})
+    )
+    await runtime.resume("c")  # by somebody who did not look at the schema
     await runtime.wait("c")
     (again,) = await runtime.questions("c")
     assert again.id != question.id

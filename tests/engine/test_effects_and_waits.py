@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from windlass import Context, EffectNotDone, Happened, Pipeline, Retry, RunFailed, Runtime, task
+from windlass.core.errors import AnswerInvalid
+from windlass.core.records import Command
 
 
 @dataclass(frozen=True)
@@ -155,7 +157,12 @@ async def test_a_wrong_answer_is_asked_again(runtime: Runtime) -> None:
 
     await runtime.run(Pipeline("ask", tasks=[ask]), 0, id="a")
     (question,) = await runtime.questions("a")
-    await runtime.answer(question.id, "old")
+    with pytest.raises(AnswerInvalid):
+        await runtime.answer(question.id, "old")
+    await runtime.store.post(
+        Command(id="x", run="a", verb="answer", arguments={"question": question.id, "value": "old"})
+    )
+    await runtime.resume("a")  # by somebody who did not look at the schema
     await runtime.wait("a")
     (again,) = await runtime.questions("a")
     assert again.id != question.id

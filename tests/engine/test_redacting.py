@@ -244,7 +244,6 @@ async def test_a_name_that_holds_a_secret_is_refused(runtime: Runtime, secret: S
         "call": lambda ctx: ctx.call(VALUE, nothing),
         "key": lambda ctx: ctx.call("n", nothing, key=VALUE),
         "effect": lambda ctx: ctx.effect("n", nothing, key=f"of {VALUE}"),
-        "question": lambda ctx: ctx.ask("well?", str, key=VALUE),
         "savepoint": lambda ctx: ctx.savepoint(VALUE),
     }
 

@@ -18,6 +18,13 @@ SHOWN = {
         "dead letter .*: output, .* there is no JSON object in the answer",
     ],
     "fan_out.py": ["1000 activations and a join", "871 needs 178 steps", "999 counted, 1 failed and collected"],
+    "editor.py": [
+        r"write#1 has written what is shown",
+        "Print 'Teh truth about windlasses'",
+        "Print 'The truth about windlasses'",
+        "completed: drafted, title mended, printed: The truth about windlasses: Windlasses lift.",
+        "ed edited notes, title: a typo",
+    ],
     "fleet.py": [
         "50 of 50 agents completed with 200 answers, at most ([1-9]|10) calls at once",
         r"down for 2 s: (\d|1\d) calls met that; the breaker opened [1-9]\d* times",
@@ -35,6 +42,14 @@ SHOWN = {
         " 0 came back before their Retry-After",
         r"a key that the shop knew: [1-9]",
         "12 orders, 12 placed, each once: True",
+    ],
+    "refund.py": [
+        r"waiting: May refund do effect 'pay' .*\"amount\":500",
+        r"asked again: True, .*\"amount\":90",
+        "ann may not: question.not_for_you",
+        "^(?s:(?!.*paid.*paid).*paid 90 for order 7)",
+        r"approval.void .*\['input', 'arguments'\]",
+        "question.answered .*'carl'",
     ],
     "research_budget.py": [
         "no money is left for another call: wrap up at report",

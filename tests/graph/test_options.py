@@ -59,6 +59,8 @@ def test_durations_are_seconds_and_undos_have_names() -> None:
         "grants": None,
         "undo": {"delete_branch": Undo(delete_branch)},
         "expect": None,
+        "before": None,
+        "after": None,
         "validate": None,
         "recover": recover,
     }

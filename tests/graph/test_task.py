@@ -80,7 +80,8 @@ def test_hooks_of_the_function_form_can_be_called() -> None:
 
 
 def test_policies_name_only_hooks_that_do_something() -> None:
-    nothing = dict.fromkeys(("timeout", "idle_timeout", "retry", "breaker", "limits", "grants", "expect"))
+    of_attempts = ("timeout", "idle_timeout", "retry", "breaker", "limits", "grants", "expect", "before", "after")
+    nothing = dict.fromkeys(of_attempts)
     assert policies_of(analyze) == {**nothing, "undo": ()}
     assert policies_of(with_options)["validate"] is never_empty
     declared = policies_of(Refactor())

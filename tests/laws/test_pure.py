@@ -29,9 +29,9 @@ PURE = [
     *(f"policies/{path.name}" for path in sorted((PACKAGE / "policies").glob("*.py")) if path.stem != "cel"),
 ]  # fmt: skip
 PLAIN = {  # what they may import beside each other: nothing in it tells the time, throws dice, waits or reads
-    "collections.abc", "contextlib", "dataclasses", "datetime", "decimal", "email.utils", "enum", "fnmatch", "functools",
-    "gc", "hashlib", "inspect", "itertools", "json", "json.decoder", "math", "msgspec", "msgspec.structs", "re", "sys",
-    "types", "typing", "unicodedata",
+    "collections.abc", "contextlib", "dataclasses", "datetime", "decimal", "email.utils", "enum", "fnmatch",
+    "functools", "gc", "hashlib", "inspect", "itertools", "json", "json.decoder", "math", "msgspec", "msgspec.structs",
+    "re", "sys", "types", "typing", "unicodedata",
     "windlass.core.tallies", *(f"windlass.policies.{path.stem}" for path in (PACKAGE / "policies").glob("*.py")),
     "windlass.core.blueprint", "windlass.core.channels", "windlass.core.codec", "windlass.core.errors",
     "windlass.core.ops", "windlass.core.pieces", "windlass.core.position", "windlass.core.records",

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from windlass.core.ops import QuestionAnswered, QuestionAsked
+from windlass.core.ops import QuestionAnswered, QuestionAsked, Terms
 from windlass.core.queries import Commands, Effects, Questions, Rows, Runs
 from windlass.core.records import ENCODER, Body, Effect, Said
 from windlass.core.states import COMPLETED, PAUSED, RUNNING, Status
@@ -100,6 +100,24 @@ def test_an_answer_that_was_taken_has_its_value() -> None:
     right = a_question("run-1", "q-1", status="taken", answer=question.schema)
     assert told(tables, right) == []
     assert told(tables, a_question("run-1", "q-1", status="taken")) == [("q-1", "has another answer than the log says")]
+
+
+def test_a_question_that_nobody_answered_in_time_is_expired() -> None:
+    question = a_question("run-1", "q-1")
+    answer = QuestionAnswered(question.address, question.key, "q-1", question.schema, "deadline", "reject")
+    tables = a_log(Body(2.0, ops=(asked(),)), Body(3.0, ops=(answer,)))
+    assert told(tables, a_question("run-1", "q-1", status="expired")) == []
+    assert told(tables, question) == [("q-1", "is open, and expired by the log")]
+
+
+def test_a_question_that_was_passed_on_is_put_to_somebody_else() -> None:
+    passed_on = Said("question.escalated", "read#1", {"id": "q-1", "to": "role:cfo", "expired": True})
+    tables = a_log(Body(2.0, ops=(asked(),)), Body(3.0, said=(passed_on,)))
+    theirs = a_question("run-1", "q-1", terms=Terms(to="role:cfo"))
+    assert told(tables, theirs) == []
+    assert told(tables, a_question("run-1", "q-1")) == [("q-1", "has another addressee or deadline than the log says")]
+    command = a_command("run-1", "c", "escalate", question="q-1", to="role:ceo")
+    assert told(tables, a_question("run-1", "q-1", terms=Terms(to="role:ceo")), commands=(command,)) == []
 
 
 def test_what_was_pruned_is_not_guessed() -> None:

@@ -25,13 +25,15 @@ PROMISES: dict[str, dict[str, str]] = {  # method → sentence of its docstring 
         "Keep a command for the run's owner; False when its id was posted before (nothing happens then)": (
             "a_command_waits_for_the_owner a_command_is_posted_once eight_posts_of_one_id_are_one"
         ),
-        "An `answer` also moves its question from open to answered, by compare-and-set, in the same transaction": (
-            "an_answer_closes_its_question eight_answers_at_once_have_one_winner two_stores_give_one_answer"
-        ),
+        "An `answer` also moves its question from open to answered, and an `escalate` puts it to somebody else, by "
+        "compare-and-set, in the same transaction": "a_question_is_put_to_somebody_else an_answer_closes_its_question "
+        "eight_answers_at_once_have_one_winner two_stores_give_one_answer",
         "RunUnknown, QuestionUnknown: there is none of that id": "a_command_needs_a_run "
         "an_answer_needs_a_question_of_the_run",
         "AlreadyAnswered: the question is not open; nothing was written": "a_second_answer_is_refused "
         "a_closed_question_takes_no_answer",
+        "QuestionExpired: its deadline has passed; nothing was written": "an_answer_after_the_deadline_is_refused "
+        "the_clock_may_answer_after_the_deadline",
     },
     "claim": {
         "Take a run: raise its epoch by one and set its owner": "a_free_run_is_claimed "

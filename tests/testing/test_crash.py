@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 import windlass
-from windlass.core.errors import LabelUnknown, NotDeterministic, ProofFailed, ProofRefused
 from windlass.testing.crash import Report, plan, prove
 from windlass.testing.crash_judge import End, Evidence, Verdict
 from windlass.testing.crash_trial import Model
+from windlass.testing.errors import LabelUnknown, NotDeterministic, ProofFailed, ProofRefused
 
 SOURCE = Path(windlass.__file__).parents[1]
 FLOWS = """

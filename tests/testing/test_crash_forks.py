@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from windlass.core.errors import ProofRefused
 from windlass.testing.crash_forks import refuse_company
+from windlass.testing.errors import ProofRefused
 
 PROGRAM = """
 import os, signal, time

@@ -1,8 +1,11 @@
-"""`windlass inbox list|answer`: what runs ask people."""
+"""`windlass inbox list|show|answer|edit|escalate`: what runs ask people, and what people do about it."""
 
 import asyncio
+import sys
 import time
-from typing import Annotated
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import msgspec
 from cyclopts import Parameter
@@ -11,53 +14,163 @@ from windlass.cli.foreground import show_until_settled
 from windlass.cli.loader import load
 from windlass.cli.opening import opened
 from windlass.cli.options import COMMON, DRIVING, Common, Driving
-from windlass.cli.output import Out, cut, duration, iso, spell, table
-from windlass.cli.steer import user
-from windlass.cli.values import read_answer
-from windlass.core.errors import QuestionUnknown
+from windlass.cli.output import Out, clock_time, cut, duration, iso, short, spell, table
+from windlass.cli.steer import Edits, user
+from windlass.cli.store import seconds
+from windlass.cli.values import read_answer, read_pairs
+from windlass.core.errors import DefinitionUnknown, InputError, QuestionUnknown, RunFailed
 from windlass.core.queries import Questions
 from windlass.core.records import Question
+from windlass.core.shown import capped
+from windlass.engine.runtime import Runtime
+from windlass.engine.terms import PEOPLE
+
+EVER = 1_000_000
+Role = Annotated[tuple[str, ...], Parameter(help="A role of whoever answers; as often as needed.")]
+Value = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
+Why = Annotated[str, Parameter(help="Why, for the record.")]
 
 
-def list_questions(*, run: str = "", common: Common = COMMON) -> int:
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which questions are meant."""
+
+    run: Annotated[str, Parameter(help="Only questions of this run.")] = ""
+    to: Annotated[str, Parameter(help="Only those put to user:NAME, role:NAME, tenant:NAME; `anybody`: to none.")] = ""
+    definition: Annotated[tuple[str, ...], Parameter(help="Only of runs of this definition; as often as needed.")] = ()
+    tenant: Annotated[str, Parameter(help="Only of this tenant's runs.")] = ""
+    older_than: Annotated[str, Parameter(help="Only those asked more than 30m, 12h, 7d ago.")] = ""
+    due_within: Annotated[str, Parameter(help="Only those whose deadline is within 30m, 12h, 7d.")] = ""
+
+    def pick(self, questions: list[Question]) -> list[Question]:
+        """Return those that are meant."""
+        now = time.time()
+        before = now - seconds(self.older_than, "--older-than") if self.older_than else None
+        until = now + seconds(self.due_within, "--due-within") if self.due_within else None
+        to = "" if self.to == "anybody" else self.to
+        return [
+            one for one in questions
+            if (not self.to or one.terms.to == to)
+            and (not self.definition or one.definition in self.definition)
+            and (not self.tenant or one.tenant == self.tenant)
+            and (before is None or one.asked_at < before)
+            and (until is None or (one.terms.due_at is not None and one.terms.due_at <= until))
+        ]  # fmt: skip
+
+
+ANY = Filters()
+
+
+def told(question: Question) -> dict[str, Any]:
+    """Show a question as plain JSON."""
+    terms = question.terms.plain()
+    return {
+        "id": question.id, "run": question.run, "definition": question.definition, "tenant": question.tenant,
+        "address": question.address, "prompt": question.prompt, "schema": question.schema, "about": question.about,
+        "asked_at": iso(question.asked_at), "status": question.status, "to": question.terms.to,
+        "due_at": None if question.terms.due_at is None else iso(question.terms.due_at),
+        "otherwise": terms.get("otherwise", "reject") if question.terms.due_at is not None else None,
+    }  # fmt: skip
+
+
+def list_questions(*, filters: Filters = ANY, limit: int = 1000, common: Common = COMMON) -> int:
     """List open questions, oldest first.
 
     Args:
-        run: only questions of this run.
+        limit: at most so many.
     """
     out = Out(as_json=common.json)
 
     async def go() -> list[Question]:
         async with opened(common) as runtime:
-            if run:
-                await runtime.get(run)
-            return await runtime.questions(run or None)
+            if filters.run:
+                await runtime.get(filters.run)
+            most = limit if filters in (ANY, Filters(run=filters.run)) else EVER
+            return filters.pick(await runtime.store.find(Questions(run=filters.run or None, limit=most)))[:limit]
 
     found = asyncio.run(go())
     for question in found:
-        out.give({
-            "id": question.id, "run": question.run, "address": question.address, "prompt": question.prompt,
-            "schema": question.schema, "about": question.about, "asked_at": iso(question.asked_at),
-        })  # fmt: skip
+        out.give(told(question))
+    now = time.time()
     rows = [
-        (q.id, q.run, q.address, duration(time.time() - q.asked_at), cut(q.prompt, 60), cut(spell(q.schema), 40))
+        (
+            q.id, q.run, q.address, q.terms.to or "anybody", duration(now - q.asked_at),
+            "" if q.terms.due_at is None else duration(max(0.0, q.terms.due_at - now)), cut(q.prompt, 60),
+            cut(spell(q.schema), 40),
+        )
         for q in found
-    ]
-    out.lines(table(("ID", "RUN", "FROM", "AGE", "QUESTION", "ANSWER"), rows) if rows else ("no open questions",))
+    ]  # fmt: skip
+    heads = ("ID", "RUN", "FROM", "TO", "AGE", "DUE IN", "QUESTION", "ANSWER")
+    out.lines(table(heads, rows) if rows else ("no open questions",))
     return 0
 
 
+async def read(runtime: Runtime, id_: str, common: Common) -> Question:
+    """Read a question.
+
+    Raises:
+        QuestionUnknown: there is none of this id.
+    """
+    found = await runtime.store.find(Questions(ids=(id_,), statuses=None))
+    if not found:
+        raise QuestionUnknown(f"no question {id_!r} in {common.url}")
+    return found[0]
+
+
+def show(question: str, /, *, common: Common = COMMON) -> int:
+    """Show a question with all that is known of it, and the state of its run.
+
+    Args:
+        question: the question's id.
+    """
+    out = Out(as_json=common.json)
+
+    async def go() -> tuple[Question, dict[str, Any]]:
+        async with opened(common) as runtime:
+            asked = await read(runtime, question, common)
+            return asked, await runtime.state(asked.run)
+
+    asked, state = asyncio.run(go())
+    out.give({**told(asked), "answer": asked.answer, "by": asked.by, "state": state})
+    out.lines(described(asked))
+    out.lines(["state", *(f"  {name} = {short(value)}" for name, value in state.items())])
+    return 0
+
+
+def described(asked: Question) -> list[str]:
+    """Describe a question on some lines."""
+    terms = asked.terms
+    lines = [
+        f"question  {asked.id} ({asked.status})", f"run       {asked.run}, {asked.address}",
+        f"to        {terms.to or 'anybody'}", f"asked     {clock_time(asked.asked_at)}",
+    ]  # fmt: skip
+    if terms.due_at is not None:
+        follows = {"reject": "it is rejected", "escalate": f"{terms.onward} is asked"}
+        after = follows.get(terms.otherwise, f"{bytes(terms.value).decode()} is taken")
+        lines.append(f"deadline  {clock_time(terms.due_at)}; then {after}")
+    if terms.remind:
+        lines.append(f"reminders {', '.join(map(clock_time, terms.remind))}")
+    lines += [f"answer    {spell(asked.schema)}", capped(asked.prompt)]
+    shown = asked.about.get("shown")
+    about = {name: value for name, value in asked.about.items() if name not in ("shown", "arguments", "bound")}
+    if shown is not None:
+        lines += ["shown", *(f"  {line}" for line in str(shown).splitlines())]
+    return lines + ([f"about     {capped(spell(about))}"] if about else [])
+
+
 def answer(
-    question: str, value: Annotated[str, Parameter(allow_leading_hyphen=True)], definition: str = "", /, *,
-    by: str = "", wait: bool = False, common: Driving = DRIVING,
+    question: str, value: Value = None, definition: str = "", /, *, by: str = "", role: Role = (), tenant: str = "",
+    wait: bool = False, common: Driving = DRIVING,
 ) -> int:  # fmt: skip
     """Answer a question; the run goes on with a worker, or here if its definition is given.
 
     Args:
         question: the question's id.
-        value: JSON, else text; where text is asked for it is taken as it stands.
+        value: JSON, else text; where text is asked for it is taken as it stands. Without it a terminal is asked.
         definition: FILE.py:NAME, to go on here and show the run until it ends or waits again.
         by: who answers; else the user.
+        tenant: whom they answer for.
         wait: stay while the run waits again.
     """
     out = Out(as_json=common.json)
@@ -65,14 +178,12 @@ def answer(
 
     async def go() -> int:
         async with opened(common, loaded) as runtime:
-            found = await runtime.store.find(Questions(ids=(question,), statuses=None))
-            if not found:
-                raise QuestionUnknown(f"no question {question!r} in {common.url}")
-            asked = found[0]
-            given = read_answer(value, msgspec.json.decode(asked.schema))
+            asked = await read(runtime, question, common)
+            text = value if value is not None else from_terminal(out, asked)
+            given = read_answer(text, msgspec.json.decode(asked.schema))
             record = await runtime.get(asked.run)
             out.say(f"store {common.url}\nrun   {asked.run}")
-            await runtime.answer(question, given, by=by or user())
+            await runtime.answer(question, given, by=by or user(), roles=role, tenant=tenant)
             if loaded:
                 return await show_until_settled(
                     runtime, asked.run, common, after=record.head.seq, wait=wait, blueprint=loaded[0].compile()
@@ -83,3 +194,84 @@ def answer(
         return 0
 
     return asyncio.run(go())
+
+
+def from_terminal(out: Out, asked: Question) -> str:
+    """Show a question on the terminal and read the answer there.
+
+    Raises:
+        InputError: there is no terminal, or it was closed.
+    """
+    if not sys.stdin.isatty():
+        raise InputError("value", "there is none, and no terminal to ask at", hint="windlass inbox answer ID VALUE")
+    for line in described(asked):
+        out.say(line)
+    try:
+        return input("answer> ")
+    except EOFError:
+        raise InputError("value", "the terminal was closed") from None
+
+
+def edit(
+    question: str, definition: str = "", /, *, with_: Edits = (), overwrite: bool = False, by: str = "", why: Why = "",
+    common: Driving = DRIVING,
+) -> int:  # fmt: skip
+    """Correct channels of a run that waits; it goes on with them, and what it asks is asked anew if it is another.
+
+    Args:
+        question: the id of a question, or of a run.
+        definition: FILE.py:NAME; else what the run was started with is imported, from the current directory.
+        overwrite: set channels whole; else what is given passes through their reducers.
+        by: who edits; else the user.
+    """
+    out = Out(as_json=common.json)
+    edits = read_pairs(with_, "--with")
+
+    async def look() -> tuple[str, str]:
+        async with opened(common) as runtime:
+            found = await runtime.store.find(Questions(ids=(question,), statuses=None))
+            record = await runtime.get(found[0].run if found else question)
+            return record.id, definition or record.source
+
+    async def go(run: str, source: str) -> None:
+        async with opened(common, load([source])) as runtime:
+            out.say(f"store {common.url}\nrun   {run}")
+            await runtime.edit(run, edits, by=by or user(), why=why, overwrite=overwrite)
+
+    run, source = asyncio.run(look())
+    if not source:
+        hint = common.paste("inbox", "edit", question, "FILE.py:NAME")
+        raise DefinitionUnknown(f"run {run} was not started from a file", hint=hint)
+    asyncio.run(go(run, source))
+    out.give({"type": "edited", "run": run, "channels": sorted(edits)})
+    out.end(f"edited {', '.join(sorted(edits))} of {run}")
+    return 0
+
+
+def escalate(question: str, to: str, /, *, by: str = "", why: Why = "", common: Driving = DRIVING) -> int:
+    """Put a question to somebody else, or start a definition on it: what that returns is the answer.
+
+    Args:
+        question: the question's id.
+        to: user:NAME, role:NAME, tenant:NAME; FILE.py:NAME, which is driven here; or a definition's name, for a worker.
+        by: who says so; else the user.
+    """
+    out = Out(as_json=common.json)
+    kind, colon, _ = to.partition(":")
+    loaded = load([to]) if colon and kind not in PEOPLE else []
+
+    async def go() -> tuple[str, str]:
+        async with opened(common, loaded) as runtime:
+            asked = await read(runtime, question, common)
+            out.say(f"store {common.url}\nrun   {asked.run}")
+            goal = await runtime.escalate(question, loaded[0] if loaded else to, by=by or user(), why=why)
+            if loaded:
+                with suppress(RunFailed):
+                    await runtime.wait(goal, timers=True)
+                asked = await read(runtime, question, common)
+            return goal, asked.status
+
+    goal, status = asyncio.run(go())
+    out.give({"type": "escalated", "question": question, "to": goal, "status": status})
+    out.end(f"escalated to {goal}; the question is {status}")
+    return 0

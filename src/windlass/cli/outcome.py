@@ -187,7 +187,7 @@ def going_on_lines(common: Common, outcome: Outcome) -> list[str]:
     for question in outcome.questions:
         lines += [
             f"  for an answer ({question.address}): {question.prompt}",
-            f"    {common.paste('inbox', 'answer', question.id, example(question), *source)}",
+            f"    {common.paste('inbox', 'answer', question.id, example(question), *source, *whose(question))}",
         ]
     due_at = record.head.due_at
     if outcome.posted:
@@ -200,6 +200,13 @@ def going_on_lines(common: Common, outcome: Outcome) -> list[str]:
         if source:
             lines.append(f"    {common.paste('worker', *source)}")
     return lines
+
+
+def whose(question: Question) -> list[str]:
+    """Say on the command line as whom a question can be answered."""
+    kind, _, name = question.terms.to.partition(":")
+    option = {"user": "--by", "role": "--role", "tenant": "--tenant"}.get(kind)
+    return [option, name] if option else []
 
 
 def example(question: Question) -> str:

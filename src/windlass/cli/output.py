@@ -13,6 +13,7 @@ import msgspec
 from windlass.core.codec import Unknown
 from windlass.core.redact import MARK, NOTHING, Redact
 from windlass.core.secret import MASKS
+from windlass.core.shown import escaped
 
 NARROW = 72  # a value on a line of a listing
 MINUTE, HOUR, DAY = 60, 3600, 86400
@@ -66,6 +67,7 @@ def write_line(stream: Any, text: str) -> None:
         return
     text = MASKS.text(text)
     encoding = getattr(stream, "encoding", None) or "utf-8"
+    text = escaped(text)  # what a run says must not repaint the terminal
     stream.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     stream.flush()
 
@@ -130,6 +132,7 @@ def cut(text: str, width: int = NARROW) -> str:
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Lay rows out in columns."""
+    rows = [[escaped(cell) for cell in row] for row in rows]
     widths = [max(len(row[place]) for row in (heads, *rows)) for place in range(len(heads))]
     return [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (heads, *rows)

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import msgspec
 
 from windlass.core.codec import Codec
-from windlass.core.words import Undo
+from windlass.core.words import Approve, Undo
 
 END = "__end__"
 INPUT = "input"  # the channel that holds a pipeline's input
@@ -74,6 +74,8 @@ class NodeSpec:
     validate: Callable[[Any], Any] | None = None
     recover: Callable[[Any], Any] | None = None
     undo: Mapping[str, Undo] = field(default_factory=dict)
+    before: str | Approve | None = None  # a person sees what it is given, and approves, edits or rejects
+    after: str | Approve | None = None  # and what it wrote
     streams_to: tuple[str, ...] = ()  # nodes that consume this one's items
     needs: tuple[str, ...] = ()  # pipeline: nodes that must have finished
     feeds: tuple[str, ...] = ()  # pipeline: nodes that wait for this one

@@ -440,6 +440,34 @@ class AlreadyAnswered(RunError):
     code = "question.closed"
 
 
+class AnswerInvalid(InputError):
+    """An answer is not what its question asks for; the question stays open."""
+
+    code = "question.invalid"
+    default_hint = "the question's schema says what it wants"
+
+
+class NotForYou(RunError):
+    """The question is put to somebody else; it stays open."""
+
+    code = "question.not_for_you"
+    default_hint = "answer as who it is put to, or escalate it"
+
+
+class QuestionExpired(RunError):
+    """Nobody answered in time: raised in the task that asked, and for whoever answers later."""
+
+    code = "question.expired"
+    default_hint = "resume the run to ask again, or declare what follows with otherwise="
+
+
+class Rejected(RunError):
+    """A person refused at a breakpoint what a node was given, or what it wrote."""
+
+    code = "run.rejected"
+    default_hint = "edit the state and resume the run, or roll it back"
+
+
 class EffectDiverged(RunError):
     """An effect was asked for again on the same branch with other arguments."""
 
@@ -465,36 +493,3 @@ class LoopRunning(RunError):
 
     code = "run.loop_running"
     default_hint = "use `await runtime.run(...)` here"
-
-
-class ProofError(WindlassError):
-    """A definition that was given to the crash tester."""
-
-    code = "proof"
-
-
-class ProofRefused(ProofError):
-    """The crash tester cannot begin here, or cannot go on."""
-
-    code = "proof.refused"
-    default_hint = 'call prove from a plain program, or name the definition: prove("flows.py:pipeline")'
-
-
-class LabelUnknown(ProofError):
-    """No place in the product has this label, or the definition does not reach it."""
-
-    code = "proof.label"
-
-
-class NotDeterministic(ProofError):
-    """Two runs that nobody killed came to different things, so nothing can be said about one that was killed."""
-
-    code = "proof.not_deterministic"
-    default_hint = "let tasks depend on their inputs alone, and replace clocks, dice and models by fakes"
-
-
-class ProofFailed(ProofError):
-    """A killed run lost something, did something twice, asked wrongly, or did not come to its end."""
-
-    code = "proof.failed"
-    default_hint = "the report's `trouble` says where; the same seed makes the same kills"

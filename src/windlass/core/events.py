@@ -39,6 +39,7 @@ EVENTS = {
     "run.rolled_back": "the run went back to an earlier checkpoint, on a new branch",
     "run.forked": "the run began as a copy of another's checkpoint",
     "run.edited": "channels were set from outside",
+    "edit.refused": "channels could not be set any more as they were asked to be",
     "step.committed": "finished activations were settled into the channels: a checkpoint",
     "activation.completed": "an activation finished and its writes are durable",
     "activation.failed": "an activation has no attempt left",
@@ -63,6 +64,10 @@ EVENTS = {
     "question.asked": "a node waits for an answer",
     "question.answered": "an answer reached its question",
     "question.expired": "a question's deadline passed",
+    "question.reminded": "whoever is asked was to be reminded",
+    "question.escalated": "somebody else is asked, or a run of another definition",
+    "approval.void": "what was approved is not what was about to happen: it is asked again",
+    "approval.denied": "a person was not asked: the run has asked for too many approvals",
     "question.withdrawn": "a question fell away with the branch that asked it",
     "savepoint.made": "a named checkpoint that pruning keeps",
     "lease.taken_over": "the run's owner was found dead and another process took the run",
@@ -176,9 +181,11 @@ def _of_op(op: "Op") -> Iterator[tuple[str, str, dict[str, Any]]]:
             yield "timer.set", op.address, {"due_at": op.due_at}
         case QuestionAsked():
             details = {"id": op.id, "prompt": op.prompt, "schema": plain(op.schema), "about": op.about}
-            yield "question.asked", op.address, details
+            yield "question.asked", op.address, {**details, "terms": op.terms.plain()}
         case QuestionAnswered():
-            yield "question.answered", op.address, {"id": op.id, "value": plain(op.value), "by": op.by}
+            details = {"id": op.id, "value": plain(op.value), "by": op.by}
+            more = {"otherwise": op.expired} if op.expired else {"context": op.context}
+            yield f"question.{'expired' if op.expired else 'answered'}", op.address, details | more
         case AttemptFailed():
             kind = "attempt.abandoned" if op.abandoned else "attempt.failed"
             failure = msgspec.to_builtins(op.failure)

@@ -1,8 +1,8 @@
 """What happens inside an activation before it finishes, as the log keeps it: one record per kind of happening."""
 
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, json
 
 from windlass.core.audit import Account
 from windlass.core.judged import Problem
@@ -122,6 +122,40 @@ class TimerSet(Struct, frozen=True, gc=False, tag="timer", omit_defaults=True):
     due_at: float
 
 
+class Terms(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Who is asked, and what follows if nobody answers in time.
+
+    Args:
+        to: `user:NAME`, `role:NAME`, `tenant:NAME`, or `definition:NAME` once it was escalated to one; empty: anybody.
+        due_at: when an answer comes too late; None for never.
+        otherwise: what stands then: the question is rejected, takes `value`, or is escalated to `onward`.
+        remind: when whoever is asked is reminded.
+        was: who was asked before a definition.
+    """
+
+    to: str = ""
+    due_at: float | None = None
+    otherwise: Literal["reject", "value", "escalate"] = "reject"
+    value: Raw = NULL
+    onward: str = ""
+    remind: tuple[float, ...] = ()
+    was: str = ""
+
+    @property
+    def next_at(self) -> float | None:
+        """When its clock goes next: a reminder, or the deadline."""
+        times = self.remind if self.due_at is None else (*self.remind, self.due_at)
+        return min(times, default=None)
+
+    def plain(self) -> dict[str, Any]:
+        """Show the terms as plain JSON, without what is not declared."""
+        shown: dict[str, Any] = json.decode(json.encode(self))
+        return shown
+
+
+NO_TERMS = Terms()
+
+
 class QuestionAsked(Struct, frozen=True, gc=False, tag="asked", omit_defaults=True):
     """A node waits for an answer; nothing is kept alive for it."""
 
@@ -131,16 +165,22 @@ class QuestionAsked(Struct, frozen=True, gc=False, tag="asked", omit_defaults=Tr
     prompt: str
     schema: Raw
     about: dict[str, Any] = {}  # of an effect in doubt: what a program needs to find it outside
+    terms: Terms = NO_TERMS
 
 
 class QuestionAnswered(Struct, frozen=True, gc=False, tag="answered", omit_defaults=True):
-    """An answer was given; every later run of the activation gets it."""
+    """An answer was given; every later run of the activation gets it.
+
+    `expired`: nobody gave it in time, and this follows: reject, or value. `context`: where an escalation found it.
+    """
 
     address: str
     key: str
     id: str
     value: Raw
     by: str = ""
+    expired: str = ""
+    context: dict[str, Any] = {}
 
 
 class AttemptFailed(Struct, frozen=True, gc=False, tag="failed", omit_defaults=True):

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
+from msgspec.structs import replace
 
 from windlass.core import ops
 from windlass.core import records as r
@@ -21,6 +22,7 @@ from windlass.core.pieces import REFERENCE
 from windlass.core.records import Body, Finished, Planned
 
 MOST_SAID = 20  # of a trail
+FOLDED = ("timer.fired", "question.reminded", "question.escalated", "question.withdrawn")  # events that are state, too
 ASIDE = (ops.UndoIntended, ops.EffectUndone, ops.EffectLeft)  # of a branch that is being left, or was
 TOLD = (ops.CallRecorded, ops.EffectCompleted, ops.QuestionAnswered)
 DONE = int.from_bytes(sha256(b"done").digest(), "big") | 1  # odd: a bijection modulo 2^256
@@ -46,6 +48,10 @@ class Pending(Struct, omit_defaults=True):
     fired: set[float] = set()  # due times that were acted on
     asked: dict[str, str] = {}  # question key → id
     answers: dict[str, Raw] = {}
+    terms: dict[str, ops.Terms] = {}  # of open questions that have any
+    lapsed: dict[str, int] = {}  # questions that nobody answered in time → resets by then
+    heard: dict[str, tuple[str, dict[str, Any]]] = {}  # who answered, and where an escalation found it
+    stale: set[str] = set()  # keys of open questions that were asked before the state, or the code, was changed
 
     @property
     def is_failed(self) -> bool:
@@ -103,14 +109,16 @@ class Position:
             if isinstance(op, TOLD) and op.address in self.pending:
                 self.pending[op.address].heard_at = body.at
         for said in body.said:
-            if said.type == "timer.fired" and said.address in self.pending:
-                self.pending[said.address].fired.add(said.details["due_at"])
+            if said.type in FOLDED and said.address in self.pending:
+                _tick(self.pending[said.address], said)
         if kind == "writes":
             for finished in body.finished:
                 self.settled[finished.address] = finished
                 self.pending.pop(finished.address, None)
         elif kind == "step":
-            done = in_order([*self.settled.values(), *body.finished]) if self.settled else list(body.finished)
+            done = list(body.finished)
+            if self.settled and not body.edited:
+                done = in_order([*self.settled.values(), *done])
             self._advance(body, done, channels if channels is not None else settle(self, body, in_order(done)))
 
     def _advance(self, body: Body, done: list[Finished], changed: dict[str, Channel]) -> None:
@@ -125,7 +133,11 @@ class Position:
                 self.visits[node] = visit
                 mark = _mark(finished.address, ops.NULL)
             total += mark * DONE
-        self.settled.clear()
+        if body.edited:
+            for pending in self.pending.values():
+                pending.stale.update(key for key in pending.asked if key not in pending.answers)
+        else:
+            self.settled.clear()
         for address in body.dropped:
             self.pending.pop(address, None)
             if address in self.waiting:
@@ -164,10 +176,8 @@ class Position:
                 pending.calls[op.key] = op.value
             case ops.TimerSet():
                 pending.timers[op.key] = op.due_at
-            case ops.QuestionAsked():
-                pending.asked[op.key] = op.id
-            case ops.QuestionAnswered():
-                pending.answers[op.key] = op.value
+            case ops.QuestionAsked() | ops.QuestionAnswered():
+                _note_question(pending, op)
             case ops.AttemptFailed():
                 pending.attempts = op.attempt
                 pending.due_at = op.due_at
@@ -250,6 +260,46 @@ class Kept(Struct, omit_defaults=True):
     total: str
 
 
+def _note_question(pending: Pending, op: ops.QuestionAsked | ops.QuestionAnswered) -> None:
+    if isinstance(op, ops.QuestionAsked):
+        pending.asked[op.key] = op.id
+        if op.terms != ops.NO_TERMS:
+            pending.terms[op.key] = op.terms
+        return
+    pending.answers[op.key] = op.value
+    pending.stale.discard(op.key)
+    pending.terms.pop(op.key, None)
+    if op.by or op.context:
+        pending.heard[op.key] = (op.by, op.context)
+    if op.expired == "reject":
+        pending.lapsed[op.key] = pending.resets
+
+
+def _tick(pending: Pending, said: r.Said) -> None:
+    """Apply an event that is told of a sleep's clock, or of a question."""
+    details = said.details
+    if said.type == "timer.fired":
+        pending.fired.add(details["due_at"])
+        return
+    key = next((key for key, id_ in pending.asked.items() if id_ == details["id"]), "")
+    terms = pending.terms.get(key, ops.NO_TERMS)
+    if said.type == "question.withdrawn":
+        pending.asked.pop(key, None)
+        pending.stale.discard(key)
+        pending.terms.pop(key, None)
+    elif said.type == "question.reminded":
+        pending.terms[key] = replace(terms, remind=tuple(at for at in terms.remind if at != details["due_at"]))
+    elif key:
+        pending.terms[key] = onward(terms, details["to"], is_due=bool(details.get("expired")))
+
+
+def onward(terms: ops.Terms, to: str, *, is_due: bool) -> ops.Terms:
+    """Return the terms of a question once it was passed on; a deadline that has led to it is over."""
+    was = (terms.was or terms.to) if to.startswith("definition:") else ""
+    due_at = None if is_due else terms.due_at
+    return replace(terms, to=to, was=was, due_at=due_at, remind=() if is_due else terms.remind)
+
+
 def _note_effect(pending: Pending, op: ops.Op) -> None:
     match op:
         case ops.EffectIntended():
@@ -301,7 +351,7 @@ def settle(
     for name, raw in body.results.items():
         changed[name] = channels[name].after((bytes(raw),), known.get(name, UNSET), whole=True)
     for name in position.ephemeral:
-        if name not in changed and channels[name].count:
+        if name not in changed and channels[name].count and not body.edited:
             changed[name] = channels[name].after((), whole=True)
     return changed
 

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from windlass.core.audit import Account
-from windlass.core.ops import NULL, Op
+from windlass.core.ops import NO_TERMS, NULL, Op, Terms
 from windlass.core.states import CREATED, Status
 
 RowKind = Literal["step", "writes", "record", "pruned"]
@@ -71,6 +71,7 @@ class Body(Struct, gc=False, omit_defaults=True):
     digest: str = ""  # the state digest after a step row
     blobs: tuple[str, ...] = ()  # contents that this row brought
     applied: tuple[str, ...] = ()  # activations of a step that earlier rows of kind `writes` kept
+    edited: bool = False  # from outside: what earlier rows of kind `writes` kept stays with the step that goes on
 
 
 def addresses(body: Body) -> tuple[str, ...]:
@@ -171,7 +172,7 @@ class Manifest(Struct, frozen=True, gc=False):
 
 
 class Question(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A question of a run. `status`: open, answered (the owner has yet to take it), taken, withdrawn."""
+    """A question of a run. `status`: open, answered (the owner has yet to take it), taken, expired, withdrawn."""
 
     id: str
     run: str
@@ -180,11 +181,14 @@ class Question(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     prompt: str
     schema: Raw
     asked_at: float
-    status: Literal["open", "answered", "taken", "withdrawn"] = "open"
+    status: Literal["open", "answered", "taken", "expired", "withdrawn"] = "open"
     about: dict[str, Any] = {}  # of an effect in doubt: effect, key, arguments, intended_at, why
     answer: Raw = NULL
     by: str = ""
     answered_at: float | None = None
+    terms: Terms = NO_TERMS
+    tenant: str = ""
+    definition: str = ""
 
 
 class Effect(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -228,8 +232,8 @@ class Effect(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
 class Command(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A request from outside: posted without a fence, taken by the run's owner at plan, once.
 
-    `verb` and its `arguments`: answer (question, value, by), pause (immediate), resume (edits), cancel, rollback
-    (to, by).
+    `verb` and its `arguments`: answer (question, value, by), escalate (question, to, why), edit (edits, why,
+    overwrite), pause (immediate), resume (edits), cancel, rollback (to, by).
     """
 
     id: str

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Generic, Literal, ParamSpec, TypeAlias, TypeVar
 
 import msgspec
@@ -109,7 +110,7 @@ class Recover:
 
     @staticmethod
     def escalate(to: str = "") -> RecoveryAction:
-        """Ask a person for the output."""
+        """Ask for the output: a person (`user:`, `role:`, `tenant:`; empty: anybody), or a definition by its name."""
         return RecoveryAction("escalate", to=to)
 
     @staticmethod
@@ -208,6 +209,47 @@ class Tool(Generic[P, R]):
         except InputError as error:
             raise ToolArgumentsInvalid(error.path, str(error.args[0]).removeprefix(f"{error.path}: ")) from None
         return final
+
+
+When: TypeAlias = str | float | timedelta | datetime
+"""A length of time from now on (`"2h"`, seconds, a timedelta), or a moment with its time zone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Escalate:
+    """For `otherwise=`: who is asked once the deadline has passed: `user:`, `role:`, `tenant:`, or a definition's name.
+
+    It is asked without a deadline then.
+    """
+
+    to: str
+
+
+@dataclass(frozen=True, slots=True)
+class Approve:
+    """For `approve=`: who has to approve, and until when; nobody in time denies.
+
+    Args:
+        to: `user:NAME`, `role:NAME` or `tenant:NAME`; empty: anybody.
+    """
+
+    to: str = ""
+    deadline: When | None = None
+    remind: Sequence[When] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answered(Generic[T]):
+    """An answer with its circumstances, where `ctx.ask` is given the schema `Answered[T]`.
+
+    Args:
+        by: who gave it; `deadline` where nobody did.
+        context: of an escalation: the run that found it, its definition and its final channels.
+    """
+
+    value: T
+    by: str = ""
+    context: Mapping[str, Any] = field(default_factory=dict)
 
 
 class EffectNotDone(Exception):

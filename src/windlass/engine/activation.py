@@ -69,6 +69,7 @@ class Activation:
         self.enough: asyncio.Future[None] | None = None  # set once effects in flight are waited for no longer
         self.asking: dict[str, asyncio.Lock] = {}  # by budget: while a person is asked for more of it
         self.raises = 0  # how often a person's answer has let a budget have more, in this attempt
+        self.reached: set[str] = set()  # keys of the questions that this attempt has asked, or found asked
         self.counts: dict[str, int] = {}  # n-th identical call, question or sleep in this attempt
         self.freed: dict[str, list[int]] = {}  # numbers of those that came to nothing, lowest first
         self.books: Any = None  # what it used through its ports, once it has used one

@@ -16,20 +16,19 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from windlass.core.errors import BudgetExceeded, PermissionDenied, WindlassError
-from windlass.core.secret import MASKS
+from windlass.core.errors import BudgetExceeded, PermissionDenied
 from windlass.core.tallies import Amounts
 from windlass.engine.activation import Activation
+from windlass.engine.approvals import Wish, approve
 from windlass.engine.questions import ask
 from windlass.engine.redacting import judged
 from windlass.policies.budget import Cost, WrapUp, in_units, settled
-from windlass.policies.permission import Action, Decision, Kind, decide
+from windlass.policies.permission import Action, Kind, decide
 
 T = TypeVar("T")
 Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 DEPTH: ContextVar[int] = ContextVar("windlass_depth", default=0)
 signature = lru_cache(maxsize=1024)(inspect.signature)
-VERDICT = {"type": "string", "enum": ["allow", "deny"]}
 MORE = {"type": "number", "minimum": 0}
 
 
@@ -127,33 +126,11 @@ async def _permit(
         "permission.decided", activation.address, kind=kind, name=name, verdict=verdict, rule=rule, why=why
     )
     if decision.verdict == "ask":
-        await _approve(activation, kind, name, arguments, f"{place}|{digest}|{activation.pending.resets}", decision)
+        about = {"rule": rule, "why": why}
+        await approve(activation, Wish(kind, name, arguments, place, about=about), lambda: digest)
     elif decision.verdict == "deny":
         raise PermissionDenied(f"{activation.address}: {kind} {name!r}: {decision.why}")
     return decision.verdict == "ask"
-
-
-async def _approve(
-    activation: Activation, kind: Kind, name: str, arguments: Mapping[str, Any], which: str, decision: Decision
-) -> None:
-    identity = f"permit|{kind}|{which}"
-    about = {
-        "kind": kind,
-        "name": name,
-        "arguments": _shown(activation, arguments),
-        "rule": str(decision.rule),
-        "why": decision.why,
-    }
-    said = f"May {activation.node.id} do {kind} {name!r} with these arguments?"
-    if msgspec.json.decode(await ask(activation, identity, said, VERDICT, about)) != "allow":
-        raise PermissionDenied(f"{activation.address}: {kind} {name!r}: a person refused it")
-
-
-def _shown(activation: Activation, arguments: Mapping[str, Any]) -> Any:
-    try:
-        return msgspec.json.decode(activation.blueprint.codec.encode(dict(arguments), "arguments", handles=True).data)
-    except WindlassError:  # a call with a key= of its own: what tells it apart is in the key
-        return {name: MASKS.text(repr(value))[:200] for name, value in arguments.items()}
 
 
 async def _at_edge(activation: Activation, error: BudgetExceeded) -> None:

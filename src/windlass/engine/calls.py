@@ -48,8 +48,7 @@ async def _made(
     free = is_free(activation, act.kind, act.amounts)
     if not free:
         now = partial(_digest, codec, call, key)
-        place = f"{identity}|{act.version}" if act.version else identity
-        await enter(activation, act.kind, name, call, act.amounts, now, place, "" if key else digest)
+        await enter(activation, act.kind, name, call, act.amounts, now, identity, "" if key else digest)
     asked, usage = _arguments(activation, codec, named) if act.kind == "tool" else ops.NULL, {}
     activation.begin_op()
     try:

@@ -10,9 +10,11 @@ from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, RUNNING
 from windlass.core.types import convert
 from windlass.engine.activation import NOTHING, Activation, Outcome
 from windlass.engine.dead import is_collected
+from windlass.engine.deadlines import passed_on, ring
 from windlass.engine.doubts import KINDS, answered, is_doubtful
 from windlass.engine.drive import Drive
 from windlass.engine.edges import raised
+from windlass.engine.entry import freshen
 from windlass.engine.execute import keep_writes
 from windlass.engine.initiate import edit
 from windlass.engine.inputs import unpacked
@@ -27,11 +29,11 @@ async def take(drive: Drive) -> None:
     An answer takes effect at once. Pause, cancel and rollback only say why nothing new is launched; they are consumed
     in the write that ends the drive, so that a crash before it leaves them posted.
     """
+    wrote = await ring(drive)
     commands = await drive.services.store.find(queries.Commands(run=drive.run))
     fresh = [command for command in commands if command.id not in drive.seen]
-    if not fresh and drive.journal.head.status not in (PAUSED, FAILED):
+    if not fresh and not wrote and drive.journal.head.status not in (PAUSED, FAILED):
         return
-    wrote = False
     for command in fresh:
         drive.seen.add(command.id)
         taken = changes.CommandTaken(command.id)
@@ -62,13 +64,16 @@ async def _answer(drive: Drive, command: r.Command) -> bool:
     if not found or found[0].status != "answered":
         return False
     asked, address = found[0], found[0].address
+    expired = str(command.arguments.get("expired") or "")
+    status = "expired" if expired else "taken"
     kept = drive.blueprint.codec.mask(bytes(asked.answer), "answer")  # who answered may know no definition
     value = Raw(notice(kept))
-    drive.journal.change(changes.QuestionPut(msgspec.structs.replace(asked, status="taken", answer=value)))
+    drive.journal.change(changes.QuestionPut(msgspec.structs.replace(asked, status=status, answer=value)))
     pending = drive.position.pending.get(address)
     if pending is None or asked.key not in pending.asked:
         return True  # the branch that asked is gone
-    drive.journal.note(ops.QuestionAnswered(address, asked.key, asked.id, value, asked.by))
+    context = command.arguments.get("context") or {}
+    drive.journal.note(ops.QuestionAnswered(address, asked.key, asked.id, value, asked.by, expired, context))
     if asked.key.startswith(KINDS):
         drive.journal.note(*answered(drive.journal, drive.ledger, pending, asked, await _happening(drive, asked)))
     if asked.key.startswith("escalate|"):
@@ -180,5 +185,27 @@ async def _retried(drive: Drive, by: str) -> None:
             drive.journal.change(changes.LetterPut(msgspec.structs.replace(letter, status="retried", by=by)))
 
 
+async def _edit(drive: Drive, command: r.Command) -> bool:
+    """Set channels as a reviewer asked; what cannot be set here any more is refused, and told."""
+    if _is_final(drive):
+        return False
+    arguments, channels = command.arguments, sorted(command.arguments.get("edits") or ())
+    by, why, overwrite = command.by, str(arguments.get("why") or ""), bool(arguments.get("overwrite"))
+    try:
+        typed = unpacked(drive.blueprint, arguments)
+        step = edit(drive.blueprint, drive.position, typed, drive.journal.blob, overwrite=overwrite)
+    except WindlassError as error:
+        drive.journal.say("edit.refused", channels=channels, by=by, why=why, error=str(error))
+        return True
+    drive.journal.say("run.edited", channels=channels, by=by, why=why, overwrite=overwrite)
+    await drive.journal.write("step", step=step, status=None if drive.leaving == "stay" else RUNNING)
+    drive.ready.extend(planned.address for planned in step.planned)
+    freshen(drive)
+    return False
+
+
 ENDING = ("pause", "cancel", "rollback")
-TAKE = {"answer": _answer, "pause": _pause, "cancel": _cancel, "rollback": _rollback, "resume": _resume}
+TAKE = {
+    "answer": _answer, "escalate": passed_on, "edit": _edit, "pause": _pause, "cancel": _cancel, "rollback": _rollback,
+    "resume": _resume,
+}  # fmt: skip

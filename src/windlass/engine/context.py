@@ -7,26 +7,20 @@ A task may be run again from its start at any time (a crash, a retry, a wait). `
 import asyncio
 from collections.abc import Callable
 from datetime import timedelta
-from hashlib import sha256
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, Unpack, overload
 
-import msgspec
-
-from windlass.core import ops
-from windlass.core.errors import DecodeError, InputError
 from windlass.core.judged import Problem
-from windlass.core.types import convert, json_schema
-from windlass.core.words import OnDoubt, Undo
+from windlass.core.words import Approve, OnDoubt, Undo
 from windlass.engine import calls
 from windlass.engine.activation import Activation
 from windlass.engine.effects import Act, perform
 from windlass.engine.ledger import effect_key
 from windlass.engine.ports import Ports
-from windlass.engine.questions import ask
+from windlass.engine.questions import Asking, put
+from windlass.engine.sleeps import sleep
 from windlass.policies.budget import Cost
 
 T = TypeVar("T")
-IN_MEMORY_SECONDS = 1.0  # a sleep that ends sooner is slept in memory, to the same stored due time (D19)
 
 
 class SyncContext:
@@ -124,7 +118,8 @@ class Context(SyncContext, Ports):
 
     async def effect(
         self, name: str, fn: Callable[..., Any], *arguments: Any, key: str = "", on_doubt: OnDoubt = "ask",
-        undo: Callable[..., Any] | Undo | str = "", returns: Any = None, cost: Cost | None = None, **named: Any,
+        undo: Callable[..., Any] | Undo | str = "", returns: Any = None, cost: Cost | None = None,
+        approve: str | Approve | None = None, **named: Any,
     ) -> Any:  # fmt: skip
         """Make `fn` happen once: intent, then `fn`, then outcome, each durable before the next.
 
@@ -138,6 +133,7 @@ class Context(SyncContext, Ports):
             undo: its compensation for a rollback, one of those that the task declares with `undo=[...]`.
             returns: the result's type; by default the annotation of `fn`.
             cost: as for `call`.
+            approve: who has to approve it, as it stands, before it happens: `role:cfo`, or an Approve.
 
         Raises:
             PermissionDenied, BudgetExceeded: it may not be; nothing was called.
@@ -145,35 +141,29 @@ class Context(SyncContext, Ports):
             ValueNotKept: an argument, or the declared type, cannot be kept.
             DefinitionError: `undo` is not declared by the task.
         """
-        act = Act("effect", {} if cost is None else cost.amounts, cost)
+        act = Act("effect", {} if cost is None else cost.amounts, cost, approve=approve)
         call = (fn, arguments, named)
         return await perform(self._open(), name, key, call, on_doubt=on_doubt, undo=undo, returns=returns, act=act)
 
     @overload
-    async def ask(self, prompt: str, schema: type[T], *, key: str = "") -> T: ...
+    async def ask(self, prompt: str, schema: type[T], **asking: Unpack[Asking]) -> T: ...
     @overload
-    async def ask(self, prompt: str, schema: Any = str, *, key: str = "") -> Any: ...
-    async def ask(self, prompt: str, schema: Any = str, *, key: str = "") -> Any:
+    async def ask(self, prompt: str, schema: Any = str, **asking: Unpack[Asking]) -> Any: ...
+    async def ask(self, prompt: str, schema: Any = str, **asking: Unpack[Asking]) -> Any:
         """Ask a person. The run waits without a process until `answer` is called, from anywhere.
 
-        The question belongs to this activation and place: its answer can reach no other. An answer that does not
-        have the schema's type is refused and the question asked again.
+        The question belongs to this activation and place: its answer can reach no other.
 
         Args:
-            schema: the answer's type: a builtin, dataclass, struct, TypedDict, Literal or Pydantic model.
-            key: tells questions with the same prompt and schema apart where their order may change.
+            schema: the answer's type: a builtin, dataclass, struct, TypedDict, Literal or Pydantic model, a JSON
+                Schema as a dict, or Answered[T] to see who answered, too.
+            asking: to, deadline, otherwise, remind, key; see Asking.
+
+        Raises:
+            QuestionExpired: nobody answered in time, and nothing else was declared to follow.
+            InputError: nobody can be asked so.
         """
-        activation = self._open()
-        shape = json_schema(schema)
-        digest = key or sha256(msgspec.json.encode([prompt, shape], order="sorted")).hexdigest()[:16]
-        identity = f"{digest}|{activation.nth('ask' + digest)}"
-        said, tries = prompt, 0
-        while True:
-            raw = await ask(activation, f"{identity}|{tries}", said, shape)
-            try:
-                return convert(activation.blueprint.codec.decode(raw, trusted=True), schema, "answer")
-            except (InputError, DecodeError) as error:
-                said, tries = f"{prompt}\n(the last answer was refused: {error})", tries + 1
+        return await put(self._open(), prompt, schema, asking)
 
     async def sleep(self, duration: float | timedelta) -> None:
         """Sleep. The due time is stored when the sleep is first reached; the process may end meanwhile.
@@ -181,27 +171,4 @@ class Context(SyncContext, Ports):
         Args:
             duration: seconds, or a timedelta.
         """
-        activation = self._open()
-        seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-        if seconds < 0:
-            raise InputError("sleep", f"{seconds} seconds: a duration is at least 0")
-        identity = f"sleep|{activation.nth('sleep')}"
-        clock = activation.services.seams.clock
-        activation.begin_op()
-        try:
-            await activation.firm()
-            due_at = activation.pending.timers.get(identity)
-            if due_at is None:
-                due_at = clock.now() + seconds
-                await activation.record(ops.TimerSet(activation.address, identity, due_at))
-            # Once it was told that a sleep is over it is over, though the clock of this owner may say otherwise.
-            left = 0.0 if due_at in activation.pending.fired else due_at - clock.now()
-            if 0 < left <= IN_MEMORY_SECONDS:
-                await clock.sleep(left)
-            if left <= IN_MEMORY_SECONDS and due_at not in activation.pending.fired:
-                activation.pending.fired.add(due_at)
-                activation.journal.say("timer.fired", activation.address, due_at=due_at)
-        finally:
-            activation.end_op()
-        if left > IN_MEMORY_SECONDS:
-            await activation.wait(identity)
+        await sleep(self._open(), duration)

@@ -14,11 +14,9 @@ from msgspec import Raw
 from windlass.core import queries
 from windlass.core import records as r
 from windlass.core.blueprint import EVERY_STEP, Blueprint, Definition
-from windlass.core.codec import PLAIN
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import (
     InputError,
-    QuestionUnknown,
     RunExists,
     RunOwned,
     StoreError,
@@ -29,7 +27,7 @@ from windlass.engine import reads, tree
 from windlass.engine.drives import Drives
 from windlass.engine.idle import settle
 from windlass.engine.initiate import initiate
-from windlass.engine.inputs import check_text, input_writes, packed, spoken
+from windlass.engine.inputs import check_text, input_writes, packed
 from windlass.engine.journal import Journal
 from windlass.engine.ledger import Ledger
 from windlass.engine.loop import RunLoop
@@ -215,24 +213,6 @@ class Control:
             self.services.notifier.wake("!" + run)
             await self.drives.drive(run)
             await self._wait(ear, run, "resume")  # a drive that fails before it has taken it is told to the caller
-
-    async def answer(self, question: str, value: Any, by: str) -> None:
-        """Give an open question its answer; the first answer wins, and the same one again is fine.
-
-        Raises:
-            QuestionUnknown: no question has this id.
-            AlreadyAnswered: it is closed, with another answer or none.
-            ValueNotKept, ValueTooLarge: the answer cannot be kept; the question stays open.
-        """
-        found = await self.store.find(queries.Questions(ids=(question,), statuses=None))
-        if not found:
-            raise QuestionUnknown(f"no question {question!r} in {self.store.url}")
-        asked = found[0]
-        known = self.drives.blueprints.get((await reads.get(self.store, asked.run)).definition)
-        encoded = spoken(known.codec if known is not None else PLAIN, value)
-        if asked.status in ("answered", "taken") and bytes(asked.answer) == encoded:
-            return
-        await self.post(asked.run, "answer", by, question=question, value=Raw(encoded))
 
     async def fork(
         self, run: str, at: tree.Target | None, edits: dict[str, Any] | None, id: str | None, effects: str

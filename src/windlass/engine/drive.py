@@ -60,6 +60,8 @@ class Drive:
         self.news = True  # a command may be waiting
         self.answered: list[str] = []  # addresses whose answers were taken and are not folded yet
         self.seen: set[str] = set()  # commands that were taken, or are being acted on
+        self.late: set[str] = set()  # questions whose deadline this drive has applied, by the command
+        self.escalated: list[str] = []  # questions that were put to a definition
         self.turns: Turns
         self.direct: Activation | None = None  # runs in the task that takes the turns
         self.alarm = Alarm(services.seams.clock, self.running)
@@ -73,6 +75,15 @@ class Drive:
 
     def _told(self) -> None:
         self.services.notifier.wake(self.run)
+        if self.escalated:
+            self._begin_escalations()
+
+    def _begin_escalations(self) -> None:
+        begin, ids = self.services.escalate, self.escalated
+        if begin is not None:
+            self.escalated = []
+            for id_ in ids:
+                self.services.seams.background(begin(id_), f"escalate {id_}")
 
     def hear(self) -> None:
         """Note that a command may be waiting."""
@@ -106,7 +117,7 @@ class Drive:
         await self.journal.write("record", status=status, release=True)
 
     def next_due(self) -> float | None:
-        """Return when the next retry or timer of an activation that does not run is due."""
+        """Return when the next retry or timer of an activation that does not run is due, or a question's clock."""
         return min((due for _, due in self._dues()), default=None)
 
     def _dues(self) -> list[tuple[str, float]]:
@@ -122,7 +133,16 @@ class Drive:
                 dues.append((address, self.guard.dues[address]))
             else:
                 dues += [(address, due) for due in pending.timers.values() if due not in pending.fired]
-        return dues
+        return dues + self._clocks()
+
+    def _clocks(self) -> list[tuple[str, float]]:
+        """List when the clocks of questions go next."""
+        return [
+            ("", at)
+            for pending in self.position.pending.values()
+            for key, terms in pending.terms.items()
+            if (at := terms.next_at) is not None and f"{pending.asked.get(key)}|deadline" not in self.late
+        ]
 
     def push_due(self) -> None:
         """Make ready what has come due; nothing, once nothing is launched any more."""
@@ -130,6 +150,9 @@ class Drive:
             return
         now = self.clock.now()
         for address in dict.fromkeys(address for address, due in self._dues() if due <= now):
+            if not address:  # of a question: it is acted on where commands are taken
+                self.news = True
+                continue
             self.tell_fired(address)
             self.ready.append(address)
 

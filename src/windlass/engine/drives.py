@@ -187,6 +187,8 @@ class Drives:
             raise
         if loop.buried and self.hand_on is not None:
             await self.hand_on(loop.buried)
+        if status in ENDED and self.services.escalation_ended is not None:
+            await self.services.escalation_ended(loop.journal.record)
         return status
 
     def _ended(self, loop: RunLoop, task: "asyncio.Task[Status]") -> None:
@@ -252,12 +254,9 @@ class Drives:
         """
         if only_if_asked and not await self.store.find(queries.Commands(run=run)):
             return
-        if self.closing:  # since it began to look: nobody here would drive it
-            return
-        try:
-            await self.drive(run)
-        except (RunOwned, RunState):
-            return
+        if not self.closing:  # since it began to look: nobody here would drive it
+            with suppress(RunOwned, RunState):
+                await self.drive(run)
 
     async def settled(self, run: str, *, timers: bool) -> Result:
         """Wait until a run has ended, is paused, or waits for people; with `timers`, or for a timer.
@@ -279,7 +278,7 @@ class Drives:
                     await asyncio.sleep(0)  # its callback has to run
                     continue
                 record = await reads.get(self.store, run)
-                if self.is_over(record, timers=timers) and not await self._goes_on(record):
+                if await self.is_over(record, timers=timers) and not await self._goes_on(record):
                     result = await reads.result(self.store, run, self.blueprints.get(record.definition))
                     if result.status != Status.RUNNING:  # or somebody has gone on with it since
                         return result
@@ -296,7 +295,7 @@ class Drives:
         await self.again(record.id)
         return True
 
-    def is_over(self, record: r.RunRecord, *, timers: bool) -> bool:
+    async def is_over(self, record: r.RunRecord, *, timers: bool) -> bool:
         """Say whether to stop waiting for a run; a run that has ended has ended, whoever drove it.
 
         Raises:
@@ -304,7 +303,7 @@ class Drives:
         """
         if record.id in self.tasks:
             return False
-        is_settled = self.is_settled(record, timers=timers)
+        is_settled = await self.is_settled(record, timers=timers)
         fenced = isinstance(self.broken.get(record.id), StaleLease)
         if not is_settled or not (fenced or record.head.status in ENDED):
             self.check(record.id)
@@ -315,11 +314,14 @@ class Drives:
         if run not in self.tasks and run in self.broken:
             raise self.broken[run]
 
-    def is_settled(self, record: r.RunRecord, *, timers: bool) -> bool:
-        """Say whether nothing goes on by itself any more."""
+    async def is_settled(self, record: r.RunRecord, *, timers: bool) -> bool:
+        """Say whether nothing goes on by itself any more; a question's clock is no timer: people are waited for."""
         head = record.head
         if head.status is WAITING:
-            return timers or head.due_at is None
+            if timers or head.due_at is None:
+                return True
+            asked = await self.store.find(queries.Questions(run=record.id))
+            return any(head.due_at in (*one.terms.remind, one.terms.due_at) for one in asked)
         return head.status in ENDED or head.status is PAUSED
 
     async def close(self) -> None:

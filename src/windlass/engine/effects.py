@@ -17,30 +17,33 @@ from msgspec import Raw
 from windlass.core import ops
 from windlass.core.codec import Codec
 from windlass.core.crashpoint import crashpoint
-from windlass.core.errors import AttemptTimeout, ContextClosed, DefinitionError, EffectDiverged
+from windlass.core.errors import AttemptTimeout, ContextClosed, DefinitionError, EffectDiverged, PermissionDenied
 from windlass.core.tallies import Amounts
-from windlass.core.words import EffectNotDone, OnDoubt, Undo
+from windlass.core.words import Approve, EffectNotDone, OnDoubt, Undo
 from windlass.engine.activation import Activation
-from windlass.engine.boundary import Call, enter, is_free, leave, within
+from windlass.engine.approvals import Wish, approve
+from windlass.engine.boundary import Call, by_name, enter, is_free, leave, within
 from windlass.engine.doubts import Wanted, answer_value, settled
 from windlass.engine.functions import LeftBehind, result_codec, result_type, run_within
 from windlass.engine.ledger import absent, completed, effect_key, line_of, next_key
 from windlass.engine.redacting import kept_arguments
+from windlass.engine.terms import approval_terms
 from windlass.policies.budget import Cost
 from windlass.policies.permission import Kind
 
 
 class Act(NamedTuple):
-    """What a call or an effect is to the boundary: its kind, and what it is expected to use, by unit.
+    """What a call or an effect is to the boundary: its kind, what it is expected to use, by unit, who approves it.
 
     Args:
-        version: of a tool, its digest: a person's approval holds for the tool as it was described.
+        version: of a tool, its digest.
     """
 
     kind: Kind
     amounts: Amounts
     cost: Cost | None = None
     version: str = ""
+    approve: str | Approve | None = None
 
 
 async def perform(
@@ -65,10 +68,15 @@ async def perform(
         return codec.decode(bytes(kept.value), activation.journal.blob)
     if activation.stopping or activation.closed:
         raise ContextClosed(f"{activation.address}: attempt {activation.attempt} is over")
+    if act.approve is not None:
+        wish = Wish(act.kind, name, by_name(fn, arguments, named), wanted.identity, fn)
+        now = partial(_digest, codec, arguments, named, handed)
+        await approve(activation, wish, now, approval_terms(act.approve, activation.services.seams.clock.now()))
     if not is_free(activation, act.kind, act.amounts):
         now = partial(_digest, codec, arguments, named, handed)
-        place = f"{wanted.identity}|{act.version}" if act.version else wanted.identity
-        await enter(activation, act.kind, name, call, act.amounts, now, place)
+        await enter(activation, act.kind, name, call, act.amounts, now, wanted.identity)
+    if act.approve is not None and _digest(codec, arguments, named, handed) != digest:
+        raise PermissionDenied(f"{activation.address}: effect {name!r}: its arguments were changed after the approval")
     fresh, generation = next_key(activation, name, key)
     if fresh != handed:
         await _begin_again(activation)

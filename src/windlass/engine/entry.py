@@ -2,7 +2,7 @@
 
 from windlass.core import queries
 from windlass.core.ops import Failure
-from windlass.core.position import Pending
+from windlass.core.position import Pending, parse
 from windlass.core.states import ENDED, FAILED, PAUSED, RUNNING, WAITING
 from windlass.engine.activation import NOTHING
 from windlass.engine.dead import bury
@@ -34,6 +34,7 @@ async def enter(drive: Drive) -> None:
     ]  # fmt: skip
     if changed and (record.owner is not None or drive.leaving):
         drive.journal.say("definition.code_changed", nodes=changed)
+    _age(drive, changed)
     clean = record.head.status in (WAITING, PAUSED, FAILED)
     asked = [op for pending in position.pending.values() for op in doubts(drive.journal, pending)]
     drive.journal.note(*asked)
@@ -56,8 +57,23 @@ async def enter(drive: Drive) -> None:
         await drive.journal.write("record", status=drive.journal.head.status if drive.leaving else RUNNING)
 
 
+def _age(drive: Drive, changed: list[str]) -> None:
+    """Note on open questions that they were asked by other code: what asks no longer, they are withdrawn."""
+    for address, pending in drive.position.pending.items():
+        if parse(address)[0] in changed:
+            pending.stale.update(key for key in pending.asked if key not in pending.answers)
+
+
+def freshen(drive: Drive) -> None:
+    """Make ready what waits for people and began before the state was edited: it may ask something else now."""
+    for address, pending in drive.position.pending.items():
+        if drive.resting.get(address) == "waits" and pending.stale and not (pending.is_failed or is_doubtful(pending)):
+            drive.ready.append(address)
+
+
 def _is_blocked(drive: Drive, pending: Pending) -> bool:
     """It can do nothing new: it failed, its retry or timer is not due, or its questions are open."""
     now = drive.clock.now()
     late = any(due > now and due not in pending.fired for due in pending.timers.values())
-    return pending.is_failed or (pending.due_at or 0) > now or late or bool(pending.open_questions)
+    asks = bool(pending.open_questions) and not pending.stale
+    return pending.is_failed or (pending.due_at or 0) > now or late or asks

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Mapping
 from typing import Any
 
 from msgspec import UNSET, Raw
+from msgspec.structs import replace
 
 from windlass.core.blueprint import ChannelSpec
 from windlass.core.channels import MUTABLE, REPLACING
@@ -24,6 +25,7 @@ from windlass.core.position import parse
 from windlass.core.records import Finished, Sent
 from windlass.core.words import Output, Send, Update
 from windlass.engine.activation import Activation, Outcome
+from windlass.engine.breakpoints import left_before, stop_after, stop_before
 from windlass.engine.current import begin
 from windlass.engine.journal import Journal
 from windlass.engine.plan import check_goto
@@ -36,10 +38,14 @@ async def attempt(activation: Activation) -> Outcome:
         CancelledError: the process is going down, not the attempt.
     """
     try:
-        value = await (_invoke(activation) if activation.node.expect is None else _judged(activation))
-        _check(activation, value)
-        finished, known = keep_writes(activation, value)
-        return Outcome(activation, finished, known)
+        left = left_before(activation) if activation.node.after is not None else None
+        if left is None:
+            value = await (_invoke(activation) if activation.node.expect is None else _judged(activation))
+            _check(activation, value)
+            left = keep_writes(activation, value)
+        if activation.node.after is not None:
+            left = _edited(activation, left, await stop_after(activation, left[0]))
+        return Outcome(activation, left[0], left[1])
     except asyncio.CancelledError as error:
         if not activation.stopping:
             return await _settled(activation, error)
@@ -75,6 +81,8 @@ async def _invoke(activation: Activation) -> Any:
     crashpoint("node.before")
     begin(activation)
     arguments = gather_inputs(activation)
+    if node.before is not None:
+        await stop_before(activation, arguments)
     if node.mode == "async":
         return await node.fn(*arguments)
     if node.mode == "sync":
@@ -175,6 +183,13 @@ def keep_writes(activation: Activation, value: Any) -> tuple[Finished, Mapping[s
     savepoints = tuple(activation.savepoints)
     finished = Finished(activation.address, raws, goto, kept, activation.attempt, savepoints=savepoints)
     return activation.accounted(finished), known
+
+
+def _edited(activation: Activation, left: tuple[Finished, Mapping[str, Any]], edits: Mapping[str, Any]) -> Any:
+    """Put what a person says instead into what a node left."""
+    kept = {name: _keep(activation, activation.blueprint.channels[name], value) for name, value in edits.items()}
+    raws, known = ({name: pair[place] for name, pair in kept.items()} for place in (0, 1))
+    return replace(left[0], writes={**left[0].writes, **raws}), {**left[1], **known}
 
 
 def _payload(activation: Activation, value: Any) -> Raw:

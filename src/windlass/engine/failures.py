@@ -13,6 +13,7 @@ from windlass.core import records as r
 from windlass.core.errors import (
     AttemptTimeout,
     BudgetExceeded,
+    InputError,
     OutputRefused,
     PolicyError,
     TaskError,
@@ -29,6 +30,7 @@ from windlass.engine.drive import Drive
 from windlass.engine.execute import keep_writes
 from windlass.engine.questions import question
 from windlass.engine.redacting import masked
+from windlass.engine.terms import target
 from windlass.policies.budget import handed_to
 from windlass.policies.chain import Reason, Ruling, clamp, classify
 
@@ -125,7 +127,12 @@ def _instead(
         return None
     if action.kind == "escalate":
         prompt = f"{address} failed: {failure.message}. What is its output?"
-        drive.journal.note(question(drive.journal, address, f"escalate|{activation.attempt}", prompt, _shape(node)))
+        terms = _put_to(drive, address, action.to)
+        key = f"escalate|{activation.attempt}"
+        asked = question(drive.journal, address, key, prompt, _shape(node), {"failure": plain(failure)}, terms)
+        drive.journal.note(asked)
+        if terms.to.startswith("definition:"):
+            drive.escalated.append(asked.id)
         drive.resting[address] = "waits"
         return None
     drive.journal.say("activation.failed", address, failure=plain(failure))
@@ -140,6 +147,15 @@ def _instead(
 def proposed(address: str, attempt: int, to: str) -> dict[str, Any]:
     """Make the arguments of a rollback that `recover` proposed; it has one name, whoever does it."""
     return {"to": to, "go_on": True, "id": f"{address}|{attempt}|{to}"}
+
+
+def _put_to(drive: Drive, address: str, to: str) -> ops.Terms:
+    """Read who is asked; a name that is nobody's leaves the question to anybody."""
+    try:
+        return ops.Terms(to=target(to)) if to else ops.NO_TERMS
+    except InputError as error:
+        drive.journal.say("policy.clamped", address, proposed="escalate", why=str(error))
+        return ops.NO_TERMS
 
 
 def _shape(node: Any) -> Any:

@@ -58,6 +58,7 @@ class Guard:
         self.journal = journal
         self.clock = services.seams.clock
         self.record = record = journal.record
+        self.approvals: list[float] | None = None  # when the run has asked for some; None: nobody has looked
         self.rules = rules = services.rules(blueprint, record.tenant, record.roles)
         self.chains = rules.chains
         self.escrow = Escrow(services.store, services.seams, record, rules.bounds, services.ceilings)

@@ -34,15 +34,24 @@ def initiate(blueprint: Blueprint, position: Position, writes: Mapping[str, Any]
 
 
 def _first(spec: ChannelSpec, incoming: Any) -> Any:
+    return _folded(spec, spec.initial, incoming, "the input")
+
+
+def _folded(spec: ChannelSpec, current: Any, incoming: Any, what: str) -> Any:
+    """Fold what comes into what is there, as the channel's reducer does.
+
+    Raises:
+        ReducerFailed: it raised.
+    """
     try:
         if spec.kind == "unique" and spec.reduce is not None:
-            start = () if spec.initial is UNSET else spec.initial
+            start = () if current is UNSET else current
             return list({spec.reduce(item): item for item in (*start, *incoming)}.values())
-        if spec.initial is UNSET or (spec.kind in REPLACING and spec.reduce is None):
+        if current is UNSET or spec.kind == "gather" or (spec.kind in REPLACING and spec.reduce is None):
             return incoming
-        return spec.reduce(spec.initial, incoming) if spec.reduce else FOLDS[spec.kind]([spec.initial, incoming])
+        return spec.reduce(current, incoming) if spec.reduce else FOLDS[spec.kind]([current, incoming])
     except Exception as error:
-        raise ReducerFailed(f"the reducer of channel {spec.name} raised {error!r} on the input") from error
+        raise ReducerFailed(f"the reducer of channel {spec.name} raised {error!r} on {what}") from error
 
 
 def _as_delta(spec: ChannelSpec, value: Any) -> Any:
@@ -54,15 +63,25 @@ def _as_delta(spec: ChannelSpec, value: Any) -> Any:
     return value
 
 
-def edit(blueprint: Blueprint, position: Position, edits: Mapping[str, Any], blobs: Blobs) -> Step:
-    """Set channels from outside, whole: no reducer, and no plan but for the subscribers of what was set."""
+def edit(
+    blueprint: Blueprint, position: Position, edits: Mapping[str, Any], blobs: Blobs, *, overwrite: bool = True
+) -> Step:
+    """Set channels from outside, whole or through their reducers; plans nothing but the subscribers of what was set.
+
+    What has finished in a step that still goes on stays with that step.
+
+    Raises:
+        ReducerFailed: a reducer raised.
+    """
     scratch = Scratch(blueprint, position, blobs)
     results = {}
     for name, value in edits.items():
-        results[name] = scratch.keep(_as_delta(blueprint.channels[name], value), name)
-    body = Body(at=0.0, results=results)
+        spec = blueprint.channels[name]
+        current = UNSET if overwrite else position.channels[name].read(blueprint.codec, blobs)
+        results[name] = scratch.keep(_as_delta(spec, _folded(spec, current, value, "an edit")), name)
+    body = Body(at=0.0, results=results, edited=True)
     scratch.channels = settle(position, body, [], scratch.known)
     waiting = {address.partition("#")[0] for address in position.waiting}
     subscribed = [n for name in edits for n in blueprint.subscribers.get(name, ()) if n not in waiting]
     planned = [Planned(f"{node}#{position.visits.get(node, 0) + 1}") for node in dict.fromkeys(subscribed)]
-    return as_step(position, scratch, (), Plan(planned=planned), results, {})
+    return as_step(position, scratch, (), Plan(planned=planned), results, {})._replace(edited=True)

@@ -204,14 +204,16 @@ class Journal:
             results = step.results if step is not None and not step.finished and not position.settled else {}
             contents = {digest: self.blobs[digest] for digest in fresh}
             said += told(ops, finished if step is None else step.finished, results, contents)
-        applied = tuple(sorted(position.settled, key=path_key)) if step is not None and position.settled else ()
+        is_end = step is not None and not step.edited
+        applied = tuple(sorted(position.settled, key=path_key)) if is_end and position.settled else ()
         if step is None:
             body = Body(now, ops, finished, dropped=dropped, said=said, blobs=fresh)
             position.fold(kind, body)
         else:
             body = Body(
-                now, ops, step.finished, step.results, step.deltas, step.planned, dropped, said, "", fresh, applied
-            )
+                now, ops, step.finished, step.results, step.deltas, step.planned, dropped, said, "", fresh, applied,
+                step.edited,
+            )  # fmt: skip
             position.fold(kind, body, step.channels)
             body.digest = position.digest()
         first = position.seq + 1

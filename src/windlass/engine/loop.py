@@ -18,6 +18,7 @@ from windlass.engine import failures
 from windlass.engine.activation import Activation, Outcome
 from windlass.engine.commands import hurry, take
 from windlass.engine.dead import bury, fail
+from windlass.engine.deadlines import leave_unasked
 from windlass.engine.drive import Drive
 from windlass.engine.edges import check_begin, exceed, is_wrapped, wrap_up
 from windlass.engine.entry import enter
@@ -190,6 +191,8 @@ class RunLoop(Drive):
             if held:
                 self.ready.append(held.popleft())
             done = failures.settle(self, outcome)
+            if activation.pending.asked and (done is not None or outcome.stopped == "waiting"):
+                await leave_unasked(self, activation, waits=done is None)
             if done is None and outcome.stopped == "waiting":
                 self.resting[activation.address] = "starves" if activation.starved else "waits"
             if done is None:

@@ -187,7 +187,7 @@ async def events(
             if rows:
                 continue
             record = await get(store, run)
-            if until_settled is None or (record.head.seq <= after and until_settled(record)):
+            if until_settled is None or (record.head.seq <= after and await until_settled(record)):
                 return
             await ear.changed()
 

@@ -30,6 +30,7 @@ class Step(NamedTuple):
     planned: tuple[Planned, ...]
     channels: dict[str, Channel]
     blobs: tuple[Blob, ...]
+    edited: bool = False
 
 
 class Scratch:

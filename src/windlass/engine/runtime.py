@@ -1,8 +1,7 @@
 """Runtime: the front door. It opens a store, drives runs, and steers them; every verb works from any process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,7 +17,7 @@ from windlass.core.owner import this_process
 from windlass.core.states import FAILED
 from windlass.core.talk import Model, models_of
 from windlass.core.words import Result
-from windlass.engine import handing, reads, redrive
+from windlass.engine import answers, escalations, people, reads, redrive
 from windlass.engine.activation import Activation
 from windlass.engine.context import Context, SyncContext
 from windlass.engine.control import Control, Options
@@ -34,6 +33,8 @@ from windlass.engine.watchdog import Watchdog
 from windlass.policies.chain import NO_PLATFORM
 from windlass.policies.platform import Platform
 from windlass.stores.base import Store, open_store
+
+Settled = Callable[[r.RunRecord], Awaitable[bool]]
 
 
 def make_context(activation: Activation) -> SyncContext:
@@ -77,7 +78,7 @@ class Runtime:
         self.services = Services(self.store, self._seams, owner, notifier, pool, make_context, *self._declared)
         self._drives = Drives(self.services, self._definitions, timers=self._timers)
         self._control = Control(self.services, self._drives)
-        self._drives.hand_on = partial(handing.hand_on, self._control)
+        escalations.bind(self._control)
         drives = self._drives
         self.watchdog = Watchdog(self._seams.clock, drives.running, lambda: bool(drives.tasks))
         self._heartbeat = Heartbeat(self.store, self._seams, owner, self.watchdog.look)
@@ -188,9 +189,21 @@ class Runtime:
         """Take a run back to a checkpoint, a savepoint or (node, visit), on a new branch; it is paused then."""
         await self._control.steer(run, "rollback", by, to=to)
 
-    async def answer(self, question: str, value: Any, *, by: str = "") -> None:
-        """Answer an open question; the run goes on wherever its definition is known."""
-        await self._control.answer(question, value, by)
+    async def answer(
+        self, question: str, value: Any, *, by: str = "", roles: Sequence[str] = (), tenant: str = ""
+    ) -> None:
+        """Answer an open question, as whom the caller says; the run goes on wherever its definition is known."""
+        await answers.answer(self._control, question, value, by=by, roles=roles, tenant=tenant)
+
+    async def edit(
+        self, run: str, edits: dict[str, Any], *, by: str = "", why: str = "", overwrite: bool = False
+    ) -> None:
+        """Correct channels of a run, through their reducers or whole; it goes on as it was, with the new values."""
+        await people.edit(self._control, run, edits, by=by, why=why, overwrite=overwrite)
+
+    async def escalate(self, question: str, to: str | Definition, *, by: str = "", why: str = "") -> str:
+        """Put an open question to somebody else, or to a run of a definition; returns to whom, or that run's id."""
+        return await people.escalate(self._control, question, to, by=by, why=why)
 
     async def fork(
         self, run: str, *, at: Target | None = None, edits: dict[str, Any] | None = None, id: str | None = None,
@@ -227,7 +240,7 @@ class Runtime:
             StoreError: this process drives the run, and its store failed.
         """
         log = lambda: (loop := self._drives.loops.get(run)) and loop.items  # noqa: E731
-        settled: Callable[[r.RunRecord], bool] = lambda record: self._drives.is_over(record, timers=False)  # noqa: E731
+        settled: Settled = lambda record: self._drives.is_over(record, timers=False)  # noqa: E731
         async for event in reads.events(
             self.store, self.services.notifier, run, after, log, settled if follow else None
         ):
@@ -261,7 +274,7 @@ class Runtime:
 
     async def hand_on(self, since: float | None = None, limit: int = 100) -> list[str]:
         """Start what is bound to dead letters and was not started, as a worker does; returns the runs."""
-        return await handing.look(self._control, since, limit)
+        return await escalations.look(self._control, since, limit)
 
     async def _blueprint(self, run: str) -> Any:
         return self._drives.blueprints.get((await reads.get(self.store, run)).definition)

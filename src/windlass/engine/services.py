@@ -1,12 +1,12 @@
 """What the engine's parts share within one Runtime: the store, the seams, the wake-ups, the threads."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from windlass.core.blueprint import Blueprint
 from windlass.core.clock import Seams
-from windlass.core.records import Owner
+from windlass.core.records import Owner, RunRecord
 from windlass.core.talk import Model
 from windlass.engine.notifier import Notifier
 from windlass.engine.pool import Pool
@@ -92,6 +92,8 @@ class Services:
     models: Mapping[str, Model] = field(default_factory=dict)
     strict: bool = False
     seen: dict[str, Seen] = field(default_factory=dict)
+    escalate: Callable[[str], Coroutine[Any, Any, str]] | None = None  # starts what a question was put to
+    escalation_ended: Callable[[RunRecord], Coroutine[Any, Any, None]] | None = None
     _rules: dict[tuple[str, str, tuple[str, ...]], Rules] = field(default_factory=dict)
 
     @property

@@ -213,7 +213,10 @@ async def roll_back(drive: Drive) -> None:
 def begin_anew(position: Position) -> None:
     """Take out of a position what is its branch's own: open questions, and effects, which the ledger knows."""
     for pending in position.pending.values():
+        for key in pending.lapsed:
+            del pending.answers[key]
         pending.asked = {key: id_ for key, id_ in pending.asked.items() if key in pending.answers}
+        pending.terms, pending.lapsed = {}, {}
         pending.intents, pending.outcomes, pending.cleared = {}, {}, set()
 
 

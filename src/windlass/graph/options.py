@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from windlass.core.blueprint import Checkpoints, Definition, Durability
-from windlass.core.errors import DefinitionError, TaskError
+from windlass.core.errors import DefinitionError, InputError, TaskError
 from windlass.core.redact import Redact
 from windlass.core.talk import Model, models_of
-from windlass.core.words import RecoveryAction, Tool, Undo, ValidationResult
+from windlass.core.words import Approve, RecoveryAction, Tool, Undo, ValidationResult
+from windlass.engine.terms import addressee
 from windlass.graph.reducers import name_of
 from windlass.graph.tools import grants_of
 from windlass.graph.validate import did_you_mean
@@ -58,12 +59,17 @@ class Policies(TaskDefaults, total=False):
         undo: compensations that `ctx.effect(undo=...)` may name.
         expect: what the output has to be: parser, schema, rules, confidence, and what follows where it is not.
         validate: judges an output before it is kept, after `expect`; sync.
+        before: who approves, edits or rejects what the node is given before it runs: `role:editor`, an Approve; ""
+            is anybody.
+        after: the same, of what it wrote, before that is settled.
     """
 
     grants: Sequence[Rule] | None
     undo: Sequence[Callable[..., Any] | Undo]
     expect: "Expect | None"
     validate: Callable[[Any], ValidationResult]
+    before: str | Approve | None
+    after: str | Approve | None
 
 
 class DefinitionOptions(TypedDict, total=False):
@@ -150,9 +156,27 @@ def policies(declared: Policies, where: str, tools: Tools) -> dict[str, Any]:
         "grants": grants_of(declared.get("grants"), tools, where),
         "undo": compensations(declared.get("undo", ()), where),
         "expect": _expected(declared.get("expect"), where),
+        "before": read_breakpoint("before", declared.get("before"), where),
+        "after": read_breakpoint("after", declared.get("after"), where),
         "validate": _hook("validate", declared.get("validate"), where),
         "recover": _hook("recover", declared.get("recover"), where),
     }
+
+
+def read_breakpoint(name: str, declared: Any, where: str) -> str | Approve | None:
+    """Check who is asked at a breakpoint.
+
+    Raises:
+        DefinitionError: it is nobody.
+    """
+    asked = declared.to if isinstance(declared, Approve) else declared
+    try:
+        if declared is not None:
+            addressee(asked, name)
+    except InputError as error:
+        raise DefinitionError("policy.breakpoint", f"{where}: {error.args[0]}", hint=error.hint) from error
+    found: str | Approve | None = declared
+    return found
 
 
 def _attempts(declared: TaskDefaults, where: str) -> dict[str, Any]:

@@ -234,6 +234,9 @@ class _Builder:
                 "pipeline.edge", f"{where} takes a stream, which a plain def cannot await", hint="async def"
             )
         declared = with_defaults(policies(policies_of(task), where, self.tools), self.options, self.where)
+        if declared["after"] is not None and self.streams_to[name]:
+            said = f"{where}: after= would keep back what its stream has told already"
+            raise DefinitionError("policy.breakpoint", said, hint="put before= on the task that takes the stream")
         if isinstance(task, FunctionTask):
             fn, returns = task.fn, signature.returns
             params = self._function_params(name, signature)

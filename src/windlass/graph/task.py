@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, Unpack, get_args, get_origin, overload
 
 from windlass.core.errors import DefinitionError, TaskError
-from windlass.core.words import Recover, RecoveryAction, Undo, ValidationResult, Yields
+from windlass.core.words import Approve, Recover, RecoveryAction, Undo, ValidationResult, Yields
 from windlass.engine.context import Context
 from windlass.graph.options import Policies, check_known
 from windlass.policies.breaker import Breaker
@@ -39,6 +39,7 @@ class AgentSpec:
         grants: what the task may do: Allow, Ask and Deny; None leaves it to the definition and the platform.
         undo: compensations that `ctx.effect(undo=...)` may name.
         expect: what the output has to be, and what follows where it is not.
+        before, after: who is shown what the task is given, or what it returned, and approves, edits or rejects it.
         version: a word in the fingerprint: a change is a change of structure.
     """
 
@@ -54,11 +55,15 @@ class AgentSpec:
     grants: Sequence[Rule] | None = None
     undo: Sequence[Callable[..., Any] | Undo] = ()
     expect: "Expect | None" = None
+    before: str | Approve | None = None
+    after: str | Approve | None = None
     version: str = ""
     extras: Mapping[str, Any] = field(default_factory=dict)
 
 
-SPEC_POLICIES: Final = ("timeout", "idle_timeout", "retry", "breaker", "limits", "grants", "undo", "expect")
+SPEC_POLICIES: Final = (
+    "timeout", "idle_timeout", "retry", "breaker", "limits", "grants", "undo", "expect", "before", "after",
+)  # fmt: skip
 
 
 class TaskOptions(Policies, total=False):
@@ -161,6 +166,8 @@ def policies_of(task: Task[Any, Any]) -> Policies:
         "grants": spec.grants,
         "undo": spec.undo,
         "expect": spec.expect,
+        "before": spec.before,
+        "after": spec.after,
     }
     if isinstance(task, FunctionTask):
         if "validate" in task.hooks:

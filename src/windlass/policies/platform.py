@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # what judges outputs is a tenth of an import of Windlass: wh
 
 MOST_ATTEMPTS = 100  # unbounded retry is impossible, whatever anybody declares
 MOST_WAIT_SECONDS = 24 * 3600.0
+MOST_APPROVALS = 100  # that a run asks for within an hour (S9 of the fault list: a flood wears people out)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,7 @@ class Platform:
         rules: for what is expected of outputs, by type or field, before those of definitions and tasks.
         redact: what is not kept of any value, beside what its definition says.
         show: what commands do not show, beside that.
+        approvals: most approvals that a run may ask for within an hour; what it asks for beyond is denied.
 
     Raises:
         DefinitionError: a default is above its ceiling, or a part is not what it has to be.
@@ -109,6 +111,7 @@ class Platform:
     redact: Redact = NOTHING
     show: Redact = NOTHING
     rules: "Rules | Sequence[OutputRule | Callable[..., Any]]" = ()
+    approvals: int = MOST_APPROVALS
 
     def __post_init__(self) -> None:
         parts: tuple[tuple[Any, type], ...] = ((self.defaults, Defaults), (self.ceilings, Ceilings))
@@ -116,6 +119,8 @@ class Platform:
             raise DefinitionError("platform.kind", "defaults= is a Defaults, ceilings= is a Ceilings")
         read_redact(self.redact, "platform")
         read_redact(self.show, "platform")
+        if not is_whole(self.approvals, 0):
+            raise DefinitionError("platform.approvals", f"approvals is {self.approvals!r}", hint="a number from 0")
         _check_ceilings(self.ceilings)
         _check_defaults(self.defaults, self.ceilings)
         _check_parts(self)

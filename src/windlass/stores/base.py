@@ -60,11 +60,13 @@ class Store(Protocol):
     async def post(self, command: Command) -> bool:
         """Keep a command for the run's owner; False when its id was posted before (nothing happens then).
 
-        An `answer` also moves its question from open to answered, by compare-and-set, in the same transaction.
+        An `answer` also moves its question from open to answered, and an `escalate` puts it to somebody else, by
+        compare-and-set, in the same transaction.
 
         Raises:
             RunUnknown, QuestionUnknown: there is none of that id.
             AlreadyAnswered: the question is not open; nothing was written.
+            QuestionExpired: its deadline has passed; nothing was written.
         """
         ...
 

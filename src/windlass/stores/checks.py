@@ -9,12 +9,21 @@ from msgspec import MsgspecError, Raw
 from msgspec.structs import replace
 
 from windlass.core.changes import Write
-from windlass.core.errors import AlreadyAnswered, QuestionUnknown, RunOwned, StoreCorrupt, StoreError
+from windlass.core.errors import (
+    AlreadyAnswered,
+    QuestionExpired,
+    QuestionUnknown,
+    RunOwned,
+    StoreCorrupt,
+    StoreError,
+)
+from windlass.core.position import onward
 from windlass.core.records import ENCODER, Command, Manifest, Owner, Question, Row
 from windlass.stores.base import row_digest
 
 LAST_EVENT = 2**32 - 1  # what fits into half a log key of SQLite
 DIGITS = 64  # of a SHA-256 in hex
+OF_QUESTIONS = ("answer", "escalate")  # commands that change their question in the transaction that keeps them
 
 
 def check_write(write: Write) -> None:
@@ -51,17 +60,23 @@ def encoded(record: object) -> bytes:
 
 
 def answer(command: Command, question: Question | None, value: Raw) -> Question:
-    """Move a question from open to answered, as an `answer` command asks.
+    """Move a question from open to answered, as an `answer` command asks, or put it to somebody else (`escalate`).
 
     Raises:
         QuestionUnknown: the command's run has no such question.
         AlreadyAnswered: the question is not open.
+        QuestionExpired: the answer comes after the deadline.
     """
     if question is None or question.run != command.run:
         raise QuestionUnknown(f"run {command.run} has no question {command.arguments.get('question')!r}")
     if question.status != "open":
         by = f" by {question.by}" if question.by else ""
         raise AlreadyAnswered(f"question {question.id} of run {question.run} is {question.status}{by}")
+    is_due, due_at = bool(command.arguments.get("expired")), question.terms.due_at
+    if command.verb == "escalate":
+        return replace(question, terms=onward(question.terms, str(command.arguments.get("to") or ""), is_due=is_due))
+    if due_at is not None and command.at >= due_at and not is_due:
+        raise QuestionExpired(f"question {question.id} of run {question.run}: its deadline has passed")
     by = command.by or str(command.arguments.get("by") or "")
     return replace(question, status="answered", answer=value, by=by, answered_at=command.at)
 

@@ -14,11 +14,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from windlass.core import ops
+from windlass.core.position import onward
 from windlass.core.records import BODY, Body, Command, Effect, Head, Question, Row, Said
 from windlass.core.states import CANCELLED, COMPLETED, CREATED, FAILED, PAUSED, RUNNING, WAITING, Status
 from windlass.engine.doubts import AGAIN
 from windlass.engine.ledger import ANEW, REPLACED
-from windlass.stores.checks import answer, encoded
+from windlass.stores.checks import OF_QUESTIONS, answer, encoded
 
 Place: TypeAlias = tuple[int, str, str, str]  # of an effect's line in its run: branch, address, name, key
 ENDS: dict[str, tuple[Status, ...]] = {
@@ -27,8 +28,8 @@ ENDS: dict[str, tuple[Status, ...]] = {
     "run.rolled_back": (PAUSED, RUNNING),
 }  # fmt: skip
 ANY_EFFECT = frozenset({"intended", "done", "not_done", "undoing", "undone", "standing"})
-ANY_ANSWER = frozenset({"open", "answered", "taken"})
-LEFT = frozenset({"taken", "answered"})
+ANY_ANSWER = frozenset({"open", "answered", "taken", "expired"})
+LEFT = frozenset({"taken", "answered", "expired"})
 
 
 class Asked(Struct):
@@ -68,9 +69,11 @@ class Tables:
         tree: the first run of the run's family.
     """
 
-    def __init__(self, run: str, tree: str) -> None:
+    def __init__(self, run: str, tree: str, tenant: str = "", definition: str = "") -> None:
         self.run = run
         self.tree = tree
+        self.tenant = tenant
+        self.definition = definition
         self.questions: dict[str, Asked] = {}
         self.effects: dict[Place, Line] = {}
         self.is_told = False  # it begins as the runtime begins a log: another one says nothing of the tables
@@ -138,6 +141,11 @@ class Tables:
             asked = self.questions.get(str(said.details.get("id")))
             if asked is not None:
                 asked.question, asked.may = replace(asked.question, status="withdrawn"), frozenset({"withdrawn"})
+        elif said.type == "question.escalated":
+            asked = self.questions.get(str(said.details.get("id")))
+            if asked is not None:
+                terms = onward(asked.question.terms, said.details["to"], is_due=bool(said.details.get("expired")))
+                asked.question = replace(asked.question, terms=terms)
         elif said.type == "effect.diverged" and said.details.get("standing"):
             self._supersede(row.branch, said)
         elif said.type == "run.rolled_back":
@@ -160,13 +168,15 @@ class Tables:
                 asked = Question(
                     id=op.id, run=self.run, address=op.address, key=op.key, prompt=op.prompt, schema=op.schema,
                     asked_at=row.at, about=op.about,
+                    terms=op.terms, tenant=self.tenant, definition=self.definition,
                 )  # fmt: skip
                 self.questions[op.id] = Asked(asked)
             case ops.QuestionAnswered():
                 known = self.questions.get(op.id)
                 if known is not None:
-                    taken = {"status": "taken", "answer": op.value, "by": op.by, "answered_at": row.at}
-                    known.question, known.may = replace(known.question, **taken), frozenset({"taken"})
+                    status = "expired" if op.expired else "taken"
+                    taken = {"status": status, "answer": op.value, "by": op.by, "answered_at": row.at}
+                    known.question, known.may = replace(known.question, **taken), frozenset({status})
             case ops.EffectIntended():
                 self._intend(row, op)
             case ops.EffectCompleted():
@@ -307,18 +317,19 @@ def differences(
 def _of_questions(
     tables: Tables, rows: dict[str, Question], waiting: list[Command], *, cut_below: int
 ) -> Iterator[Difference]:
-    answers = {str(c.arguments.get("question")): c for c in waiting if c.verb == "answer"}
+    posted: dict[str, list[Command]] = {}
+    for command in waiting:
+        if command.verb in OF_QUESTIONS:
+            posted.setdefault(str(command.arguments.get("question")), []).append(command)
     for id_, asked in tables.questions.items():
-        fresh, row, command = asked.question, rows.pop(id_, None), answers.get(id_)
-        if fresh.status == "open" and command is not None:
-            value = msgspec.Raw(encoded(command.arguments.get("value")))
-            fresh, may = answer(command, fresh, value), frozenset({"answered"})
-        else:
-            may = asked.may
+        row = rows.pop(id_, None)
+        fresh, may = _as_posted(asked, posted.get(id_, ()))
         if row is None:
             yield Difference("questions", id_, "is missing", fresh)
             continue
         what = _unlike(row, fresh, ("run", "address", "key", "prompt", "schema", "about"))
+        if not what and row.status == fresh.status == "open" and row.terms != fresh.terms:
+            what = "addressee or deadline"
         if not what and not cut_below:
             what = "" if row.status in may else "status"
             if not what and row.status == "taken" == fresh.status and row.answer != fresh.answer:
@@ -328,6 +339,16 @@ def _of_questions(
     for id_, row in rows.items():
         if not tables.is_pruned:
             yield Difference("questions", id_, "is not in the log", None, row)
+
+
+def _as_posted(asked: Asked, commands: Iterable[Command]) -> tuple[Question, frozenset[str]]:
+    """Return a question as commands have left it that nobody has taken, and the statuses that its row may have."""
+    fresh, may = asked.question, asked.may
+    for command in commands:
+        if fresh.status == "open":
+            fresh = answer(command, fresh, msgspec.Raw(encoded(command.arguments.get("value"))))
+            may = may if fresh.status == "open" else frozenset({"answered"})
+    return fresh, may
 
 
 def _unlike(row: Question | Effect, fresh: Question | Effect, names: tuple[str, ...]) -> str:

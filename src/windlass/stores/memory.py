@@ -172,7 +172,7 @@ class MemoryStore:
         if command.id in world.commands:
             return False
         body, answered = checks.encoded(command), None
-        if command.verb == "answer":
+        if command.verb in checks.OF_QUESTIONS:
             found = world.questions.get(str(command.arguments.get("question")))
             value = Raw(checks.encoded(command.arguments.get("value")))
             answered = checks.answer(command, QUESTION.decode(found) if found else None, value)

@@ -89,7 +89,8 @@ def named_by(record: RunRecord) -> tuple[Any, ...]:
 def told(link: Link, stand: Stand) -> Tables:
     """Read a run's log from its beginning."""
     parent = stand.record.parent if stand.record is not None else None
-    tables = Tables(stand.run, parent.tree if parent is not None else stand.run)
+    known = (stand.record.tenant, stand.record.definition) if stand.record is not None else ("", "")
+    tables = Tables(stand.run, parent.tree if parent is not None else stand.run, *known)
     after = 0
     while rows := link.execute(SQL["rows"], (stand.no, after, LAST, None, PAGE)).fetchall():
         for row in rows:

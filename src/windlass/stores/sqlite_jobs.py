@@ -37,7 +37,7 @@ from windlass.core.owner import is_alive
 from windlass.core.records import ENCODER, Command, Head, Item, Owner, Question, RunRecord
 from windlass.core.tallies import Answer, BreakerOp
 from windlass.stores.base import LEASE_SECONDS
-from windlass.stores.checks import answer, check_write, encoded, owned
+from windlass.stores.checks import OF_QUESTIONS, answer, check_write, encoded, owned
 from windlass.stores.queries import queries
 from windlass.stores.sqlite_anchor import TICKS
 from windlass.stores.sqlite_file import Link
@@ -202,7 +202,7 @@ class Post:
             raise RunUnknown(command.run, held.url)
         if link.value(SQL["command"], (command.id,)) is not None:
             return False
-        answered = self._answered(link) if command.verb == "answer" else None
+        answered = self._answered(link) if command.verb in OF_QUESTIONS else None
         link.execute(SQL["post_command"], (no, command.id, *self.body))
         if answered is not None:
             link.execute(SQL["save_question"], (no, answered.id, answered.status, *sealed(answered)))

@@ -11,7 +11,16 @@ from msgspec import Raw
 from msgspec.structs import replace
 
 from windlass.core.changes import BlobPut, CommandTaken, EffectPut, ItemsDropped, ItemsPut, QuestionPut
-from windlass.core.errors import AlreadyAnswered, QuestionUnknown, RunUnknown, StaleLease, StoreCorrupt, StoreError
+from windlass.core.errors import (
+    AlreadyAnswered,
+    QuestionExpired,
+    QuestionUnknown,
+    RunUnknown,
+    StaleLease,
+    StoreCorrupt,
+    StoreError,
+)
+from windlass.core.ops import Terms
 from windlass.core.queries import Blobs, Commands, Effects, Items, Questions, Runs
 from windlass.stores.base import Store
 from windlass.testing.conformance_place import ME, Place, begun
@@ -146,7 +155,33 @@ class BesideChecks(Place):
         (question,) = await store.find(Questions(statuses=None))
         assert question.answer == Raw(b"%d" % ends.index(True))
 
-    @pytest.mark.parametrize("status", ["taken", "withdrawn"])
+    async def test_an_answer_after_the_deadline_is_refused(self, store: Store) -> None:
+        question = a_question("run-1", "q", terms=Terms(due_at=NOON))
+        await store.create(a_record(), a_write(changes=(QuestionPut(question),)), ME)
+        late = a_command("run-1", "c", "answer", question="q", value=1)
+        with pytest.raises(QuestionExpired, match="q of run run-1"):
+            await store.post(late)
+        assert await store.find(Commands(run="run-1")) == []
+        assert await question_ids(store, Questions()) == ["q"]
+        assert await store.post(replace(late, id="d", at=NOON - 1))
+
+    async def test_the_clock_may_answer_after_the_deadline(self, store: Store) -> None:
+        question = a_question("run-1", "q", terms=Terms(due_at=NOON))
+        await store.create(a_record(), a_write(changes=(QuestionPut(question),)), ME)
+        assert await store.post(a_command("run-1", "c", "answer", question="q", value=None, expired="reject"))
+        assert await question_ids(store, Questions(statuses=("answered",))) == ["q"]
+
+    async def test_a_question_is_put_to_somebody_else(self, store: Store) -> None:
+        await asked(store, "q")
+        assert await store.post(a_command("run-1", "c", "escalate", question="q", to="role:cfo"))
+        (question,) = await store.find(Questions())
+        assert (question.status, question.terms.to) == ("open", "role:cfo")
+        assert [command.verb for command in await store.find(Commands(run="run-1"))] == ["escalate"]
+        await store.post(a_command("run-1", "d", "answer", question="q", value=1))
+        with pytest.raises(AlreadyAnswered):
+            await store.post(a_command("run-1", "e", "escalate", question="q", to="role:ceo"))
+
+    @pytest.mark.parametrize("status", ["taken", "expired", "withdrawn"])
     async def test_a_closed_question_takes_no_answer(self, store: Store, status: str) -> None:
         await store.create(a_record(), a_write(changes=(QuestionPut(a_question("run-1", "q", status=status)),)), ME)
         with pytest.raises(AlreadyAnswered, match=status):

@@ -29,11 +29,12 @@ from msgspec import Struct, field
 
 from windlass.cli.loader import load
 from windlass.core.blueprint import Definition
-from windlass.core.errors import LabelUnknown, NotDeterministic, ProofError, ProofFailed, ProofRefused, WindlassError
+from windlass.core.errors import WindlassError
 from windlass.testing.crash_forks import lanes, refuse_company
 from windlass.testing.crash_judge import KINDS, Evidence, Verdict
 from windlass.testing.crash_trial import Answers, Model, Subject, model, trial, workplace
 from windlass.testing.crash_world import Kill, Target, world
+from windlass.testing.errors import LabelUnknown, NotDeterministic, ProofError, ProofFailed, ProofRefused
 
 __all__ = ["Report", "Target", "prove", "world"]
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-from windlass.core.errors import ProofRefused
+from windlass.testing.errors import ProofRefused
 
 Say: TypeAlias = Callable[[str], None]
 CHUNK = 65_536

@@ -18,7 +18,7 @@ from msgspec import Struct
 
 from windlass.core import queries
 from windlass.core.blueprint import Definition
-from windlass.core.errors import AlreadyAnswered, ProofRefused, RunFailed, RunUnknown
+from windlass.core.errors import AlreadyAnswered, RunFailed, RunUnknown
 from windlass.core.events import Event
 from windlass.core.records import Question
 from windlass.core.words import Result
@@ -28,6 +28,7 @@ from windlass.stores.base import Store, open_store
 from windlass.testing.crash_forks import Say, fork
 from windlass.testing.crash_judge import End, Evidence, Kept, Look, Verdict, judge, settle
 from windlass.testing.crash_world import Kill, World, enter, listen, read
+from windlass.testing.errors import ProofRefused
 
 RUN = "killed"
 REFUSED = "refused: "  # how a child says why it cannot go on

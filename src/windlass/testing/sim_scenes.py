@@ -22,6 +22,7 @@ from windlass.graph.reducers import add, append, merge, reducer
 from windlass.graph.task import task
 from windlass.policies.retry import Retry
 from windlass.testing.sim_bounds import BOUNDS
+from windlass.testing.sim_people import PEOPLE
 from windlass.testing.sim_play import Outcome, Scene, Simulation, here
 from windlass.testing.sim_process import PROCESS
 
@@ -438,6 +439,7 @@ SCENES: dict[str, Scene] = {
         Scene("nested", [nesting], play_nested),
         Scene("stream", [stream], play_stream),
         Scene("brief", [brief], play_brief),
+        *PEOPLE,
         *BOUNDS,
     )
 }

@@ -1,0 +1,189 @@
+"""Approvals: what a person is shown is what runs, once, and nothing else (D39; S7, S8 and S9 of the fault list).
+
+A question about an approval is bound to run, branch, address, the activation's input, the action, its canonical
+arguments, the definition's and the function's code, and the rules in force. All of that is digested into its key, and
+computed anew when the answer is used: whatever differs asks again, and an event says what. No clock says yes: who does
+not answer in time denies. A run that asks for too many is denied without a question: a flood wears people out.
+"""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from hashlib import sha256
+from types import CodeType
+from typing import Any, NamedTuple
+
+import msgspec
+
+from windlass.core import changes, ops, queries
+from windlass.core.blueprint import Blueprint
+from windlass.core.codec import Codec
+from windlass.core.errors import PermissionDenied, QuestionExpired, WindlassError
+from windlass.core.position import parse
+from windlass.core.secret import MASKS
+from windlass.core.shown import MOST_BYTES, capped, escaped
+from windlass.engine.activation import Activation
+from windlass.engine.questions import ask
+from windlass.policies.permission import Kind, Layer
+
+VERDICT = {"type": "string", "enum": ["allow", "deny"]}
+WINDOW_SECONDS = 3600.0
+EVER = 1_000_000  # questions of a run that are looked at
+BEGIN = "permit|"
+
+
+class Wish(NamedTuple):
+    """What a person is to approve.
+
+    Args:
+        place: which of the activation's actions it is: the same on a re-run.
+        fn: what is called; a tool's is known.
+        about: what else is shown.
+    """
+
+    kind: Kind
+    name: str
+    arguments: Mapping[str, Any]
+    place: str
+    fn: Callable[..., Any] | None = None
+    about: Mapping[str, str] = {}
+
+
+async def approve(
+    activation: Activation, wish: Wish, digest: Callable[[], str], terms: ops.Terms = ops.NO_TERMS
+) -> None:
+    """Return once a person has approved exactly this.
+
+    Args:
+        digest: of the arguments as they are now.
+
+    Raises:
+        PermissionDenied: a person refused it, nobody answered in time, or the run has asked for too many.
+    """
+    bound = bound_to(activation, wish, digest(), terms)
+    whole = sha256(msgspec.json.encode(bound, order="sorted")).hexdigest()[:32]
+    resets, where = activation.pending.resets, f"{activation.address}: {wish.kind} {wish.name!r}"
+    identity = f"{BEGIN}{wish.kind}|{wish.place}|{whole}|{resets}"
+    activation.nth(identity)
+    if identity not in activation.pending.asked:
+        await _void(activation, wish, bound)
+        await _admit(activation, wish.name, where)
+    said = f"May {activation.node.id} do {wish.kind} {wish.name!r} with these arguments?"
+    try:
+        raw = await ask(activation, identity, escaped(said), VERDICT, _about(activation, wish, bound), terms)
+    except QuestionExpired as error:
+        raise PermissionDenied(f"{where}: nobody approved it in time") from error
+    if msgspec.json.decode(raw) != "allow":
+        raise PermissionDenied(f"{where}: a person refused it")
+
+
+def bound_to(activation: Activation, wish: Wish, digest: str, terms: ops.Terms) -> dict[str, str]:
+    """Name all that an approval holds for."""
+    record, blueprint = activation.journal.record, activation.blueprint
+    tool = blueprint.tools.get(wish.name) if wish.kind == "tool" else None
+    fn = tool.fn if tool is not None else wish.fn
+    return {
+        "run": record.id,
+        "branch": str(activation.journal.position.branch),
+        "address": activation.address,
+        "input": input_digest(activation),
+        "action": f"{wish.kind}:{wish.name}",
+        "arguments": digest,
+        "definition": definition_digest(
+            blueprint, activation.node.source_digest, fn, "" if tool is None else tool.digest
+        ),
+        "policy": policy_digest(activation.chain.layers, terms.to),
+    }
+
+
+def input_digest(activation: Activation) -> str:
+    """Digest what the activation is given: its channels' writes, its element of a list, what a Send carried."""
+    channels = activation.journal.position.channels
+    names = [name for param in activation.node.params for name in (param.source, *param.sources)]
+    marks = [f"{name}={channels[name].mark:x}" for name in sorted(set(names)) if name in channels]
+    index, payload = parse(activation.address)[2], bytes(activation.planned.payload).decode()
+    return _digested([marks, index, payload])
+
+
+def definition_digest(blueprint: Blueprint, source: str, fn: Callable[..., Any] | None, tool: str) -> str:
+    """Digest the definition's structure, the node's source text, and what is called: its code, a tool's description."""
+    code = getattr(fn, "__code__", None)
+    called = code_digest(code) if isinstance(code, CodeType) else type(fn).__qualname__
+    return _digested([blueprint.name, blueprint.fingerprint, source, called, tool])
+
+
+@lru_cache(maxsize=1024)
+def code_digest(code: CodeType) -> str:
+    """Digest compiled code, what is nested in it included; another Python gives another digest, and asks again."""
+    parts = [code.co_name, code.co_code.hex(), list(code.co_names), list(code.co_varnames)]
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            parts.append(code_digest(const))
+        else:
+            parts.append(sorted(map(repr, const)) if isinstance(const, frozenset) else repr(const))
+    return _digested(parts)
+
+
+def policy_digest(layers: tuple[Layer, ...], to: str) -> str:
+    """Digest the rules in force, and who was to approve."""
+    return _digested([[[one.name, list(map(str, one.rules)), sorted(one.kinds)] for one in layers], to])
+
+
+def _digested(parts: Any) -> str:
+    return sha256(msgspec.json.encode(parts)).hexdigest()[:32]
+
+
+async def _void(activation: Activation, wish: Wish, bound: Mapping[str, str]) -> None:
+    """Tell that what was asked about before is not what is asked now, and withdraw that question if it is open."""
+    journal, pending = activation.journal, activation.pending
+    ids = {}
+    for key, id_ in pending.asked.items():
+        if key.startswith(f"{BEGIN}{wish.kind}|{wish.name}|") and not activation.counts.get(key):
+            place, _, resets = key.removeprefix(f"{BEGIN}{wish.kind}|").rsplit("|", 2)
+            if place not in pending.calls and place not in pending.outcomes and resets == str(pending.resets):
+                ids[id_] = key
+    if not ids:
+        return
+    for asked in await journal.store.find(queries.Questions(ids=tuple(ids), statuses=None)):
+        was = asked.about.get("bound", {})
+        fields = [name for name, value in bound.items() if was.get(name) != value]
+        journal.say("approval.void", activation.address, id=asked.id, name=wish.name, fields=fields)
+        activation.nth(ids[asked.id])
+        if asked.status == "open":
+            journal.change(changes.QuestionPut(msgspec.structs.replace(asked, status="withdrawn")))
+            journal.say("question.withdrawn", activation.address, id=asked.id)
+
+
+async def _admit(activation: Activation, name: str, where: str) -> None:
+    """Count the run's approvals; refuse what is beyond the platform's limit."""
+    services, journal, guard = activation.services, activation.journal, activation.guard
+    now, most = services.seams.clock.now(), services.platform.approvals
+    if guard.approvals is None:
+        query = queries.Questions(run=journal.record.id, statuses=None, limit=EVER)
+        found = await journal.store.find(query)
+        guard.approvals = [asked.asked_at for asked in found if asked.key.startswith(BEGIN)]
+    guard.approvals = [at for at in guard.approvals if at > now - WINDOW_SECONDS]
+    if len(guard.approvals) >= most:
+        why = f"the run has asked for {len(guard.approvals)} approvals within an hour, and may ask for {most}"
+        journal.say("approval.denied", activation.address, name=name, why=why)
+        raise PermissionDenied(f"{where}: {why}", hint="raise Platform(approvals=...), or ask for less")
+    guard.approvals.append(now)
+
+
+def _about(activation: Activation, wish: Wish, bound: Mapping[str, str]) -> dict[str, Any]:
+    """Show what is to be approved: the arguments as they will be given, escaped, and how much of them is not shown."""
+    text = readable(activation.blueprint.codec, wish.arguments)
+    shown: dict[str, Any] = {"kind": wish.kind, "name": wish.name, "shown": capped(text)}
+    if len(text.encode()) <= MOST_BYTES:
+        shown["arguments"] = msgspec.json.decode(text)
+    return {**shown, **wish.about, "bound": dict(bound)}
+
+
+def readable(codec: Codec, values: Mapping[str, Any]) -> str:
+    """Write values as JSON for a person, long ones included."""
+    try:
+        encoded = codec.encode(dict(values), "shown", handles=True)
+        if not encoded.blobs:
+            return bytes(encoded.data).decode()
+        return MASKS.text(msgspec.json.encode(dict(values), enc_hook=repr).decode())
+    except (WindlassError, TypeError, ValueError):  # a call with a key= of its own: what tells it apart is in the key
+        return msgspec.json.encode({name: MASKS.text(repr(value))[:200] for name, value in values.items()}).decode()
