@@ -276,6 +276,13 @@ class RunState(RunError):
     code = "run.state"
 
 
+class ChildNameTaken(RunError):
+    """A task gave two of its child runs one name, or a run that it started before another definition or input."""
+
+    code = "run.child_name"
+    default_hint = "name= tells the child runs of one activation apart: give each its own"
+
+
 class RunFailed(RunError):
     """The run ended in failure; `failure` is what failed it, as it is kept: kind, message, code, frames, cause."""
 

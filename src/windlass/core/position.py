@@ -16,6 +16,7 @@ from windlass.core import ops
 from windlass.core import records as r
 from windlass.core.channels import Channel
 from windlass.core.channels import Kept as KeptChannel
+from windlass.core.origin import Child
 from windlass.core.pieces import REFERENCE
 from windlass.core.records import Body, Finished, Planned
 
@@ -42,6 +43,8 @@ class Pending(Struct, omit_defaults=True):
     fired: set[float] = set()  # due times that were acted on
     asked: dict[str, str] = {}  # question key → id
     answers: dict[str, Raw] = {}
+    children: dict[str, Child] = {}
+    ends: dict[str, ops.ChildEnded] = {}  # of children, by their keys
 
     @property
     def is_failed(self) -> bool:
@@ -52,6 +55,11 @@ class Pending(Struct, omit_defaults=True):
     def open_questions(self) -> list[str]:
         """The ids of questions that have no answer yet."""
         return [id_ for key, id_ in self.asked.items() if key not in self.answers]
+
+    @property
+    def open_children(self) -> list[str]:
+        """The ids of runs that are waited for and have not ended."""
+        return [child.id for child in self.children.values() if child.is_open]
 
 
 class Position:
@@ -163,15 +171,9 @@ class Position:
             case ops.QuestionAnswered():
                 pending.answers[op.key] = op.value
             case ops.AttemptFailed():
-                pending.attempts = op.attempt
-                pending.due_at = op.due_at
-                pending.failure = op.failure
-                pending.rollback = op.rollback
-                if op.said:
-                    pending.trail = [*pending.trail[1 - MOST_SAID :], op.said]
-                if op.fresh:
-                    pending.take += 1
-                    pending.calls = {}
+                _note_failure(pending, op)
+            case ops.ChildStarted() | ops.ChildEnded():
+                _note_child(pending, op)
             case ops.AttemptsReset():
                 pending.attempts = 0
                 pending.resets += 1
@@ -240,6 +242,20 @@ class Kept(Struct, omit_defaults=True):
     total: str
 
 
+def _note_failure(pending: Pending, op: ops.AttemptFailed) -> None:
+    pending.attempts = op.attempt
+    pending.due_at = op.due_at
+    pending.failure = op.failure
+    pending.rollback = op.rollback
+    if op.said:
+        pending.trail = [*pending.trail[1 - MOST_SAID :], op.said]
+    for child in pending.children.values():
+        child.is_stale |= bool(child.status) and (op.fresh or child.status != "completed")
+    if op.fresh:
+        pending.take += 1
+        pending.calls = {}
+
+
 def _note_effect(pending: Pending, op: ops.Op) -> None:
     match op:
         case ops.EffectIntended():
@@ -250,6 +266,18 @@ def _note_effect(pending: Pending, op: ops.Op) -> None:
             pending.outcomes[op.key] = op
         case ops.EffectInDoubt() if op.settled:
             pending.cleared.add(op.key)
+
+
+def _note_child(pending: Pending, op: ops.ChildStarted | ops.ChildEnded) -> None:
+    if isinstance(op, ops.ChildStarted):
+        pending.children[op.key] = Child(
+            op.id, op.definition, op.digest, op.detached, number=op.number, group=op.group, need=op.need, spare=op.spare
+        )
+        pending.ends.pop(op.key, None)
+    else:
+        child = pending.children[op.key]
+        child.status, child.is_stale = op.status, False
+        pending.ends[op.key] = op
 
 
 def load(loaded: r.Loaded) -> Position:

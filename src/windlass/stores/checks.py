@@ -8,9 +8,10 @@ from math import isnan
 from msgspec import MsgspecError, Raw
 from msgspec.structs import replace
 
-from windlass.core.changes import Write
+from windlass.core.changes import BlobPut, ManifestPut, Write
 from windlass.core.errors import AlreadyAnswered, QuestionUnknown, RunOwned, StoreCorrupt, StoreError
-from windlass.core.records import ENCODER, Command, Manifest, Owner, Question, Row
+from windlass.core.records import ENCODER, Command, Manifest, Owner, Question, Row, RunRecord
+from windlass.core.states import CANCELLED, COMPLETED, FAILED
 from windlass.stores.base import row_digest
 
 LAST_EVENT = 2**32 - 1  # what fits into half a log key of SQLite
@@ -64,6 +65,22 @@ def answer(command: Command, question: Question | None, value: Raw) -> Question:
         raise AlreadyAnswered(f"question {question.id} of run {question.run} is {question.status}{by}")
     by = command.by or str(command.arguments.get("by") or "")
     return replace(question, status="answered", answer=value, by=by, answered_at=command.at)
+
+
+def is_in_vain(command: Command, status: str) -> bool:
+    """Say whether a command that another run posts would never be taken, or of no use: see `CommandPut`."""
+    return status in (COMPLETED, CANCELLED) or (status == FAILED and command.verb != "child")
+
+
+def check_birth(record: RunRecord, first: Write) -> None:
+    """Refuse a run that is made within a write of another and could not be made by itself.
+
+    Raises:
+        StoreError: its first write is of another run, leaves a gap, or changes what is not its own.
+    """
+    check_write(first)
+    if first.run != record.id or not all(isinstance(change, BlobPut | ManifestPut) for change in first.changes):
+        raise StoreError(f"run {record.id} cannot begin with this write of {first.run}")
 
 
 def owned(run: str, owner: Owner, until: float) -> RunOwned:

@@ -69,6 +69,15 @@ class World:
         self.blobs.setdefault(blob.digest, blob.content)
         self.marked.pop(blob.digest, None)
 
+    def post(self, command: r.Command, body: bytes) -> None:
+        """Keep a command that another run posts, unless it was posted before, or nobody would take it."""
+        kept = self.runs.get(command.run)
+        if kept is None or command.id in self.commands or checks.is_in_vain(command, kept.head.status):
+            return
+        self.commands.add(command.id)
+        kept.commands.add(command.id)
+        kept.waiting[command.id] = body
+
     def stand(self, key: str, stand: Stand | None) -> None:
         """Let a tally stand at something else, or fall away."""
         if stand is None:
@@ -138,10 +147,17 @@ class World:
             and (query.definitions is None or record.definition in query.definitions)
             and (query.statuses is None or kept.head.status in query.statuses)
             and query.tenant in (None, record.tenant)
+            and _is_below(record, query)
             and query.tags.items() <= record.tags.items()
             and (query.after is None or (query.after in self.runs and kept.no < self.runs[query.after].no))
             and (not query.claimable or ((until is None or until <= now) and _has_work(kept, query.due_before)))
         )
+
+
+def _is_below(record: RunRecord, query: queries.Runs) -> bool:
+    origin = record.origin
+    above = origin.line if origin is not None else ()
+    return (query.parent is None or above[-1:] == (query.parent,)) and (query.under is None or query.under in above)
 
 
 def _has_work(kept: Kept, due_before: float | None) -> bool:
