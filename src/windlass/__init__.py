@@ -27,6 +27,7 @@ from windlass.core.words import (
     ValidationResult,
     Yields,
 )
+from windlass.engine.children import Quorum
 from windlass.engine.context import Context, SyncContext
 from windlass.engine.runtime import Runtime
 from windlass.graph.graph import Graph
@@ -45,7 +46,7 @@ __all__ = [
     "END", "END_ONLY", "EVERY_STEP", "NO_RETRY", "SAVEPOINTS", "AgentSpec", "Allow", "Ask", "AttemptTimeout",
     "Blueprint", "Breaker", "Budget", "Ceilings", "Checkpoints", "Context", "Cost", "Defaults", "DefinitionError",
     "Deny", "Edge", "EffectNotDone", "Event", "Failed", "Graph", "HandTo", "Happened", "Initial", "Limit", "Output",
-    "Pipeline", "Platform", "Recover", "RecoveryAction", "Result", "Retry", "RunFailed", "Runtime", "Send", "Status",
+    "Pipeline", "Platform", "Quorum", "Recover", "RecoveryAction", "Result", "Retry", "RunFailed", "Runtime", "Send", "Status",
     "Stream", "SyncContext", "Task", "TaskError", "Tool", "Undo", "Update", "Usage", "ValidationFailed",
     "ValidationResult", "WindlassError", "WrapUp", "Yields", "add", "append", "ephemeral", "maximum", "merge",
     "overwrite", "reducer", "task", "tool", "unique_by",

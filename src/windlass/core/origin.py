@@ -49,7 +49,7 @@ class Origin(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     detached: bool = False
     most: int = DEEPEST
     budgets: tuple[Drawn, ...] = ()
-    grants: tuple[Grants, ...] | None = None
+    grants: tuple[Grants, ...] = ()
 
 
 class Child(Struct, gc=False, omit_defaults=True):

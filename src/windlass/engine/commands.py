@@ -1,6 +1,9 @@
 """Taking commands: what was posted from outside becomes part of the run's log, by the hand of its owner (D1)."""
 
+from base64 import b64decode
+
 import msgspec
+from msgspec import Raw
 
 from windlass.core import changes, ops, queries
 from windlass.core import records as r
@@ -15,6 +18,7 @@ from windlass.engine.edges import raised
 from windlass.engine.execute import keep_writes
 from windlass.engine.initiate import edit
 from windlass.engine.inputs import unpacked
+from windlass.engine.kin import is_decided, resume
 
 MOST_LETTERS = 1_000
 
@@ -44,6 +48,7 @@ async def take(drive: Drive) -> None:
         if address not in drive.ready and not is_doubtful(drive.position.pending.get(address, NOTHING)):
             drive.ready.append(address)
     drive.answered.clear()
+    hear_of_ends(drive)
 
 
 async def hurry(drive: Drive) -> None:
@@ -128,9 +133,11 @@ async def _pause(drive: Drive, command: r.Command) -> bool:
     return False
 
 
-async def _cancel(drive: Drive, _: r.Command) -> bool:
+async def _cancel(drive: Drive, command: r.Command) -> bool:
     if _is_final(drive):
         return False
+    if command.arguments.get("cascade"):
+        drive.journal.farewell = None  # its parent knows
     drive.leaving = "cancel"
     drive.stop_all("cancel")
     return False
@@ -150,6 +157,8 @@ async def _resume(drive: Drive, command: r.Command) -> bool:
     if drive.leaving in ("pause", "stay"):
         drive.leaving = ""
     drive.journal.say("run.resumed", by=command.by)
+    if drive.journal.head.status is PAUSED:
+        resume(drive.journal)
     if drive.journal.head.status is FAILED:
         await _retried(drive, command.by)
     for address, pending in position.pending.items():
@@ -170,6 +179,39 @@ async def _resume(drive: Drive, command: r.Command) -> bool:
     return True
 
 
+async def _child(drive: Drive, command: r.Command) -> bool:
+    """Take the end of a child run. What belongs to a branch that is gone, or was heard before, changes nothing."""
+    told = command.arguments
+    address, key, status = told["address"], told["key"], told["status"]
+    child = drive.position.pending.get(address, NOTHING).children.get(key)
+    if child is None or child.id != told["child"]:
+        return False
+    is_better = child.is_stale and child.status != COMPLETED and status == COMPLETED  # somebody mended and resumed it
+    if not (child.is_open or is_better):
+        return False
+    drive.journal.keep(r.Blob(digest, b64decode(content)) for digest, content in told.get("contents", {}).items())
+    failure = msgspec.convert(told["failure"], ops.Failure) if told.get("failure") else None
+    value = Raw(told.get("value", "null").encode())
+    drive.journal.note(ops.ChildEnded(address, key, child.id, status, value, failure))
+    drive.ended.append((address, key))
+    return True
+
+
+def hear_of_ends(drive: Drive) -> None:
+    """Let activations go on that waited for children whose ends are folded by now."""
+    ended, drive.ended = drive.ended, []
+    for address, key in ended:
+        pending = drive.position.pending.get(address)
+        if pending is None or not is_decided(pending, key):
+            continue
+        running = drive.running.get(address)
+        if running is None and address not in drive.ready and not is_doubtful(pending):
+            drive.ready.append(address)
+        for what, waiter in running.waits.items() if running is not None else ():
+            if what.startswith(("child|", "group|")) and not waiter.done():
+                waiter.set_result(None)
+
+
 async def _retried(drive: Drive, by: str) -> None:
     """Note on the run's open letters that what they tell of is tried again."""
     for letter in await drive.services.store.find(queries.Letters(run=drive.run, limit=MOST_LETTERS)):
@@ -178,4 +220,11 @@ async def _retried(drive: Drive, by: str) -> None:
 
 
 ENDING = ("pause", "cancel", "rollback")
-TAKE = {"answer": _answer, "pause": _pause, "cancel": _cancel, "rollback": _rollback, "resume": _resume}
+TAKE = {
+    "child": _child,
+    "answer": _answer,
+    "pause": _pause,
+    "cancel": _cancel,
+    "rollback": _rollback,
+    "resume": _resume,
+}

@@ -1,6 +1,7 @@
 """The drives of one Runtime: which definitions it knows, which runs it drives, and when it wakes them again."""
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -26,11 +27,15 @@ from windlass.core.states import COMPLETED, ENDED, PAUSED, WAITING, Status
 from windlass.core.words import Result
 from windlass.engine import reads
 from windlass.engine.activation import Activation
+from windlass.engine.family import is_going_on
 from windlass.engine.ledger import Ledger
 from windlass.engine.letgo import FIRST_PAUSE, LONGEST_PAUSE, let_go
 from windlass.engine.loop import LOOK_SECONDS, RunLoop
 from windlass.engine.notifier import Ear
+from windlass.engine.outputs import output, show
 from windlass.engine.services import Services
+
+MOST_DRIVES = 1_000
 
 
 class Drives:
@@ -46,6 +51,8 @@ class Drives:
         self.timers: dict[str, asyncio.TimerHandle] = {}
         self.broken: dict[str, BaseException] = {}  # why a drive here ended before its run settled
         self.closing = False
+        self.most = MOST_DRIVES  # runs driven here at once; children beyond that wait for a slot
+        self.queue: deque[str] = deque()  # children that wait for one
         self.parked: set[str] = set()  # runs that wait, last driven here
         self.hand_on: Callable[[list[str]], Coroutine[Any, Any, None]] | None = None  # starts handlers of dead letters
         self._looking = self._heard = False
@@ -187,12 +194,32 @@ class Drives:
             await self.hand_on(loop.buried)
         return status
 
+    @property
+    def has_room(self) -> bool:
+        """Whether one more run may be driven here without keeping others from their turn."""
+        return len(self.tasks) < self.most and not self.queue and not self.closing
+
+    def enqueue(self, run: str) -> None:
+        """Drive a child that was just made as soon as there is a slot, unless some other process is faster."""
+        self.queue.append(run)
+        self._next()
+
+    def _next(self) -> None:
+        for _ in range(self.most - len(self.tasks)):
+            if self.queue and not self.closing:
+                child = self.queue.popleft()
+                self.services.seams.background(self.again(child), f"child {child}")
+
     def _ended(self, loop: RunLoop, task: "asyncio.Task[Status]") -> None:
         run = loop.run
         if self.tasks.get(run) is task:
             del self.tasks[run], self.loops[run]
         if task.cancelled() or self.closing:
             return
+        self._next()
+        origin = loop.journal.record.origin
+        for above in origin.line if origin is not None else ():
+            self.services.notifier.wake(above)  # whoever waits for those may wait for this one
         error = task.exception()
         if error is not None:
             self.broken[run] = error
@@ -269,12 +296,13 @@ class Drives:
                     await asyncio.wait([task])
                     is_whole = not task.cancelled() and task.exception() is None  # its last write is durable
                     if loop.journal.head.status is COMPLETED and loop.over and is_whole:
-                        shown = reads.show(loop.position, loop.journal.blobs, loop.blueprint.codec)
-                        return Result(run, COMPLETED.value, reads.output(shown, loop.blueprint))
+                        shown = show(loop.position, loop.journal.blobs, loop.blueprint.codec)
+                        return Result(run, COMPLETED.value, output(shown, loop.blueprint))
                     await asyncio.sleep(0)  # its callback has to run
                     continue
                 record = await reads.get(self.store, run)
-                if self.is_over(record, timers=timers) and not await self._goes_on(record):
+                is_over = self.is_over(record, timers=timers) and not await self._goes_on(record)
+                if is_over and not await self._is_below(record, timers=timers):
                     result = await reads.result(self.store, run, self.blueprints.get(record.definition))
                     if result.status != Status.RUNNING:  # or somebody has gone on with it since
                         return result
@@ -290,6 +318,14 @@ class Drives:
             return False
         await self.again(record.id)
         return True
+
+    async def _is_below(self, record: r.RunRecord, *, timers: bool) -> bool:
+        """Say whether something goes on below a run that waits."""
+        return record.head.status is WAITING and await is_going_on(self.services, record, timers=timers)
+
+    async def is_told(self, record: r.RunRecord) -> bool:
+        """Say whether a follower of a run has heard all that will happen by itself."""
+        return self.is_over(record, timers=False) and not await self._is_below(record, timers=False)
 
     def is_over(self, record: r.RunRecord, *, timers: bool) -> bool:
         """Say whether to stop waiting for a run; a run that has ended has ended, whoever drove it.

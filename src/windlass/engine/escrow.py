@@ -30,6 +30,7 @@ from windlass.stores.base import Store
 # What is taken at once of what is not asked for one by one, at most, and a twentieth of the limit (wall: milliseconds).
 PORTIONS: Amounts = {"steps": 10, "wall": 10_000, "bytes": 1 << 16}
 DAY_SECONDS = 86_400
+ABOVE = Budget(steps=0)  # of a run above: where it is used up, the child fails
 ONE: Amounts = dict.fromkeys(PORTIONS, 1)
 
 
@@ -49,11 +50,13 @@ class Level:
     is_new: bool = True  # nobody held anything of it before, or that was told
     flights: list[Amounts] = field(default_factory=list)  # what was set aside for each call that was not settled
     day: int = 0  # of that, in days since the epoch (UTC): no window is shorter
+    of: str = ""  # the run above whose budget it is; empty for one of the run's own
     portion: Amounts = field(init=False)  # how much to take at once of what is not asked for one by one
 
     def __post_init__(self) -> None:
         units = PORTIONS.keys() & self.limit.keys()
-        self.portion = {unit: max(1, min(PORTIONS[unit], self.limit[unit] // 20)) for unit in units}
+        share = 400 if self.of else 20  # siblings draw from it at the same time, and each holds a portion
+        self.portion = {unit: max(1, min(PORTIONS[unit], self.limit[unit] // share)) for unit in units}
 
     def bounded(self, amounts: Amounts) -> Amounts:
         """Return what of these amounts this budget limits."""
@@ -82,7 +85,8 @@ class Escrow:
         self.background = seams.background
         self.record = record
         self.run, self.epoch, self.tenant = record.id, record.epoch, record.tenant
-        self.levels = levels = list(_levels(bounds))
+        above = record.origin.budgets if record.origin is not None else ()
+        self.levels = levels = [*_levels(bounds), *(Level(ABOVE, one.limit, of=one.run) for one in above)]
         self.past: list[Level] = []  # windows that have ended, with calls in flight that were set aside in them
         self.is_unsure = False  # what was spent was told, and nobody knows whether it arrived
         self.owed: list[Adjust] = []  # for the next write, of windows that have ended
@@ -184,7 +188,7 @@ class Escrow:
             return level.key
         level.day = day
         if budget.per == "run":
-            return tally_key("budget", "run", self.run)
+            return tally_key("budget", "run", level.of or self.run)
         start = [window_start(budget.window, now)] if budget.window is not None else []
         return tally_key("budget", "tenant", self.tenant, *start)
 
@@ -398,4 +402,6 @@ async def written_off(store: Store, record: RunRecord, now: float) -> list[Adjus
     windows = await store.find(queries.Tallies(prefix=f"{of_tenant}|"))
     names = {held_key(key, record.id): key for key in (of_tenant, *(tally.key for tally in windows))}
     held = await store.find(queries.Tallies(keys=tuple(names)))
-    return [Adjust(key, op) for key in (own, *(names[tally.key] for tally in held))]
+    drawn = record.origin.budgets if record.origin is not None else ()
+    above = [tally_key("budget", "run", one.run) for one in drawn]
+    return [Adjust(key, op) for key in (own, *above, *(names[tally.key] for tally in held))]

@@ -54,6 +54,9 @@ class Journal:
         self.at_release: list[Change] = []  # what the write that gives the run up carries
         # What rides along with each write, given the step, the bytes of its row, and whether the run needs no more.
         self.rider: Callable[[Step | None, int, bool], list[Change]] | None = None
+        # What a row that ends the run tells the run's parent, given its status and what it says.
+        self.farewell: Callable[[Status, tuple[Said, ...]], tuple[Change, ...]] | None = None
+        self.posted: list[tuple[str, str]] = []  # commands of this run to others: which run, and the verb
         self.answered: Callable[[list[Adjust], tuple[Answer, ...]], None] = lambda *_: None
         self._ops: list[Op] = []
         self._said: list[Said] = []
@@ -216,6 +219,8 @@ class Journal:
         self.head = Head(status, position.branch, position.n, last, due_at, crashes)
         if release:
             changes += tuple(self.at_release)
+        if self.farewell is not None and status in ENDED:
+            changes += self.farewell(status, said)
         due = position.rows >= MOST_ROWS or position.row_bytes >= max(MOST_ROW_BYTES, position.snapshot_bytes)
         if due or self.snapshot_due:
             changes += self.snapshot()

@@ -1,7 +1,7 @@
 """Runtime: the front door. It opens a store, drives runs, and steers them; every verb works from any process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
@@ -16,12 +16,14 @@ from windlass.core.letters import DeadLetter
 from windlass.core.owner import this_process
 from windlass.core.states import FAILED
 from windlass.core.words import Result
-from windlass.engine import handing, reads, redrive
+from windlass.engine import family, handing, reads, redrive
 from windlass.engine.activation import Activation
+from windlass.engine.births import Options
 from windlass.engine.context import Context, SyncContext
-from windlass.engine.control import Control, Options
+from windlass.engine.control import Control
 from windlass.engine.drives import Drives
 from windlass.engine.lease import Heartbeat
+from windlass.engine.nest import Nest
 from windlass.engine.notifier import Notifier
 from windlass.engine.pool import Pool
 from windlass.engine.services import Services
@@ -69,6 +71,7 @@ class Runtime:
         self.services = Services(self.store, self._seams, owner, notifier, pool, make_context, self._platform)
         self._drives = Drives(self.services, self._definitions, timers=self._timers)
         self._control = Control(self.services, self._drives)
+        self.services.nest = Nest(self._control)
         self._drives.hand_on = partial(handing.hand_on, self._control)
         drives = self._drives
         self.watchdog = Watchdog(self._seams.clock, drives.running, lambda: bool(drives.tasks))
@@ -159,6 +162,10 @@ class Runtime:
         """
         await self._drives.drive(run)
 
+    def drive_at_most(self, runs: int) -> None:
+        """Let child runs beyond so many wait for a slot, here or in another process; what is started is not held."""
+        self._drives.most = runs
+
     @property
     def driving(self) -> list[str]:
         """The runs that this runtime drives at the moment."""
@@ -219,10 +226,8 @@ class Runtime:
             StoreError: this process drives the run, and its store failed.
         """
         log = lambda: (loop := self._drives.loops.get(run)) and loop.items  # noqa: E731
-        settled: Callable[[r.RunRecord], bool] = lambda record: self._drives.is_over(record, timers=False)  # noqa: E731
-        async for event in reads.events(
-            self.store, self.services.notifier, run, after, log, settled if follow else None
-        ):
+        settled = self._drives.is_told if follow else None
+        async for event in reads.events(self.store, self.services.notifier, run, after, log, settled):
             yield event
 
     async def runs(self, **filters: Any) -> list[r.RunRecord]:
@@ -230,8 +235,10 @@ class Runtime:
         return await self.store.find(queries.Runs(**filters))
 
     async def questions(self, run: str | None = None) -> list[r.Question]:
-        """Return open questions, oldest first."""
-        return await self.store.find(queries.Questions(run=run))
+        """Return open questions, oldest first: all, or those of a run and of the children that it waits for."""
+        if run is None:
+            return await self.store.find(queries.Questions())
+        return await family.questions(self.store, run)
 
     async def dead_letters(self, **filters: Any) -> list[DeadLetter]:
         """Return dead letters, newest first; filters are those of `redrive.letters`."""

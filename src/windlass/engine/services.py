@@ -77,6 +77,7 @@ class Services:
     Args:
         context: makes the context object of an activation.
         seen: breakers, by the key of their tally, as this process saw them last.
+        nest: what starts child runs, and lets runs hear of each other (`nest.Nest`).
     """
 
     store: Store
@@ -87,6 +88,7 @@ class Services:
     context: Callable[[Any], Any]
     platform: Platform = NO_PLATFORM
     seen: dict[str, Seen] = field(default_factory=dict)
+    nest: Any = None
     _rules: dict[tuple[str, str, tuple[str, ...]], Rules] = field(default_factory=dict)
 
     @property

@@ -72,6 +72,7 @@ class DefinitionOptions(TypedDict, total=False):
         grants: what the tasks may do, all of them: Allow, Ask and Deny.
         tools: what `ctx.tool` may call.
         dead_letters: a definition, or its name: started on what ran out of attempts, budget or time.
+        children: definitions that the tasks start runs of, with `ctx.run` and its like.
         defaults: policies for the tasks that do not declare them.
     """
 
@@ -86,6 +87,7 @@ class DefinitionOptions(TypedDict, total=False):
     grants: Sequence[Rule] | None
     tools: Sequence[Tool[..., Any]]
     dead_letters: str | Definition
+    children: Sequence[Definition]
     defaults: TaskDefaults
 
 
@@ -192,8 +194,25 @@ def boundaries(
         "tools": tools,
         "defaults": Declared(**_attempts(defaults, f"defaults= of {where}")) if defaults else None,
         "dead_letters": handled_by,
-        "companions": tuple(one for one in (handler, getattr(edge, "given", None)) if hasattr(one, "compile")),
+        "companions": (
+            *(one for one in (handler, getattr(edge, "given", None)) if hasattr(one, "compile")),
+            *children_of(options.get("children", ()), where),
+        ),
     }
+
+
+def children_of(given: Any, where: str) -> tuple[Definition, ...]:
+    """Read `children=`.
+
+    Raises:
+        DefinitionError: one is no definition.
+    """
+    declared = tuple(given) if isinstance(given, list | tuple) else (given,)
+    for one in declared:
+        if not hasattr(one, "compile"):
+            hint = "children=[...] takes pipelines and graphs"
+            raise DefinitionError("definition.child", f"{where}: {one!r} is no definition to run", hint=hint)
+    return declared
 
 
 def wraps_up_at(options: DefinitionOptions) -> list[str]:

@@ -7,6 +7,7 @@ from windlass.core.blueprint import ChannelSpec, NodeSpec
 from windlass.core.codec import Codec
 from windlass.core.errors import DefinitionError
 from windlass.core.types import collect, spell
+from windlass.core.words import Failed
 from windlass.graph.options import DefinitionOptions
 
 DURABILITIES = ("sync", "async", "exit")
@@ -20,7 +21,8 @@ def codec(annotations: Iterable[Any], **options: Unpack[DefinitionOptions]) -> C
     """
     named: dict[Any, None] = {}
     unhashable: dict[int, Any] = {}
-    for annotation in (*annotations, *options.get("types", ())):
+    failed = (Failed,) if options.get("children") else ()  # what a fan-out of children may hand back
+    for annotation in (*annotations, *options.get("types", ()), *failed):
         try:
             named[annotation] = None
         except TypeError:  # an Annotated with a list or dict in it
