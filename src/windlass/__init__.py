@@ -45,9 +45,9 @@ from windlass.policies.retry import NO_RETRY, Retry
 __all__ = [
     "END", "END_ONLY", "EVERY_STEP", "NO_RETRY", "SAVEPOINTS", "AgentSpec", "Allow", "Ask", "AttemptTimeout",
     "Blueprint", "Breaker", "Budget", "Ceilings", "Checkpoints", "Context", "Cost", "Defaults", "DefinitionError",
-    "Deny", "Edge", "EffectNotDone", "Event", "Failed", "Graph", "HandTo", "Happened", "Initial", "Limit", "Output",
-    "Pipeline", "Platform", "Quorum", "Recover", "RecoveryAction", "Result", "Retry", "RunFailed", "Runtime", "Send", "Status",
-    "Stream", "SyncContext", "Task", "TaskError", "Tool", "Undo", "Update", "Usage", "ValidationFailed",
-    "ValidationResult", "WindlassError", "WrapUp", "Yields", "add", "append", "ephemeral", "maximum", "merge",
-    "overwrite", "reducer", "task", "tool", "unique_by",
+    "Deny", "Edge", "EffectNotDone", "Event", "Failed", "Graph", "HandTo", "Happened", "Initial", "Limit",
+    "Output", "Pipeline", "Platform", "Quorum", "Recover", "RecoveryAction", "Result", "Retry", "RunFailed",
+    "Runtime", "Send", "Status", "Stream", "SyncContext", "Task", "TaskError", "Tool", "Undo", "Update", "Usage",
+    "ValidationFailed", "ValidationResult", "WindlassError", "WrapUp", "Yields", "add", "append", "ephemeral",
+    "maximum", "merge", "overwrite", "reducer", "task", "tool", "unique_by",
 ]  # fmt: skip

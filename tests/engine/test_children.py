@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -47,7 +47,7 @@ async def until(runtime: Runtime, run: str, status: str) -> None:
 
 
 async def test_a_child_is_a_run_of_its_own_and_its_output_comes_back(url: str) -> None:
-    async def body(ctx: Context, number: int) -> int:
+    async def body(ctx: Context, number: int) -> Any:
         return await ctx.run(DOUBLE, number) + await ctx.run("double", number + 1)
 
     async with Runtime(url) as runtime:
@@ -64,12 +64,12 @@ async def test_a_child_is_a_run_of_its_own_and_its_output_comes_back(url: str) -
 
 
 async def test_children_at_once_and_within_children(url: str) -> None:
-    async def inner(ctx: Context, number: int) -> int:
+    async def inner(ctx: Context, number: int) -> Any:
         return sum(await asyncio.gather(*(ctx.run(DOUBLE, number + n) for n in range(3))))
 
     middle = parent(inner, name="middle")
 
-    async def outer(ctx: Context, number: int) -> list[int]:
+    async def outer(ctx: Context, number: int) -> Any:
         return await ctx.run_all([(middle, number), (middle, number + 1)])
 
     async with Runtime(url) as runtime:
@@ -86,17 +86,17 @@ async def test_a_failed_child_fails_its_parent_with_what_failed_it(url: str) -> 
 
     broken = Pipeline("broken", [bad])
 
-    async def body(ctx: Context, number: int) -> int:
+    async def body(ctx: Context, number: int) -> Any:
         return await ctx.run(broken, number)
 
-    async def outer(ctx: Context, number: int) -> int:
+    async def outer(ctx: Context, number: int) -> Any:
         return await ctx.run(middle, number)
 
     middle = parent(body, broken, name="middle")
     async with Runtime(url) as runtime:
         with pytest.raises(RunFailed, match=r"child run p\.\w+ \(broken\) failed: ValueError: no 7") as caught:
             await runtime.run(parent(outer, middle), 7, id="p")
-        assert caught.value.failure["kind"] == "RunFailed"
+        assert caught.value.failure["kind"] == "ChildFailed"
 
 
 async def test_a_retry_of_the_parent_starts_what_failed_once_more_and_adopts_its_effects(url: str) -> None:
@@ -135,7 +135,7 @@ async def test_a_resumed_parent_starts_what_failed_once_more(url: str) -> None:
 
     child = Pipeline("flaky", [flaky])
 
-    async def body(ctx: Context, number: int) -> list[int]:
+    async def body(ctx: Context, number: int) -> Any:
         return await ctx.run_all([(child, number), (DOUBLE, number)])
 
     async with Runtime(url) as runtime:
@@ -156,7 +156,7 @@ ASKING = Pipeline("asking", [asking])
 
 
 async def test_both_park_while_a_child_waits_for_a_person(url: str) -> None:
-    async def body(ctx: Context, number: int) -> int:
+    async def body(ctx: Context, number: int) -> Any:
         return await ctx.run(ASKING, number)
 
     definition = parent(body, ASKING)
@@ -172,7 +172,7 @@ async def test_both_park_while_a_child_waits_for_a_person(url: str) -> None:
 
 
 async def test_a_worker_process_of_another_runtime_may_go_on_with_either(url: str) -> None:
-    async def body(ctx: Context, number: int) -> int:
+    async def body(ctx: Context, number: int) -> Any:
         return await ctx.run(ASKING, number)
 
     definition = parent(body, ASKING)
@@ -196,25 +196,26 @@ async def test_cancel_reaches_children(url: str, *, idle: bool) -> None:
 
     child = Pipeline("slow", [slow])
 
-    async def inner(ctx: Context, number: int) -> int:
+    async def inner(ctx: Context, number: int) -> Any:
         return await ctx.run(child, number)
 
     middle = parent(inner, child, name="middle")
 
-    async def body(ctx: Context, number: int) -> int:
+    async def body(ctx: Context, number: int) -> Any:
         await ctx.start(child, number, name="apart")
         return await ctx.run(middle, number)
 
     async with Runtime(url) as runtime:
         await runtime.start(parent(body, middle, child), 1, id="p")
         await until(runtime, "p", WAITING)
-        while len(found := await runtime.store.find(Runs(under="p"))) < 3:
-            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        found = await runtime.store.find(Runs(under="p"))
+        assert len(found) == 3
         await runtime.cancel("p")
         for one in found:
-            if not one.origin.detached:
+            if one.origin and not one.origin.detached:
                 await until(runtime, one.id, CANCELLED)
-        apart = next(one for one in found if one.origin.detached)
+        apart = next(one for one in found if one.origin and one.origin.detached)
         assert (await runtime.get(apart.id)).head.status != CANCELLED
         for one in found:
             assert await runtime.store.find(Commands(run=one.id)) == []
@@ -222,7 +223,7 @@ async def test_cancel_reaches_children(url: str, *, idle: bool) -> None:
 
 
 async def test_pause_and_resume_reach_children(url: str) -> None:
-    async def body(ctx: Context, number: int) -> int:
+    async def body(ctx: Context, number: int) -> Any:
         return await ctx.run(ASKING, number)
 
     async with Runtime(url) as runtime:
@@ -250,7 +251,7 @@ PICKY = Pipeline("picky", [picky])
 
 
 async def test_a_fan_out_fails_fast(url: str) -> None:
-    async def body(ctx: Context, _: int) -> list[int]:
+    async def body(ctx: Context, _: int) -> Any:
         return await ctx.run_all([(PICKY, 20), (PICKY, 1), (PICKY, 2)], name="team")
 
     async with Runtime(url) as runtime:
@@ -262,7 +263,7 @@ async def test_a_fan_out_fails_fast(url: str) -> None:
 
 
 async def test_a_fan_out_collects(url: str) -> None:
-    async def body(ctx: Context, _: int) -> list[Any]:
+    async def body(ctx: Context, _: int) -> Any:
         return await ctx.run_all([(PICKY, 4), (PICKY, 1), (PICKY, 2)], "collect")
 
     async with Runtime(url) as runtime:
@@ -273,7 +274,7 @@ async def test_a_fan_out_collects(url: str) -> None:
 
 
 async def test_a_quorum_is_enough(url: str) -> None:
-    async def body(ctx: Context, _: int) -> list[Any]:
+    async def body(ctx: Context, _: int) -> Any:
         return await ctx.run_all([(PICKY, 4), (PICKY, 20), (PICKY, 2), (PICKY, 1)], Quorum(2))
 
     async with Runtime(url) as runtime:
@@ -284,7 +285,7 @@ async def test_a_quorum_is_enough(url: str) -> None:
 
 
 async def test_a_quorum_that_cannot_be_reached_fails(url: str) -> None:
-    async def body(ctx: Context, _: int) -> list[Any]:
+    async def body(ctx: Context, _: int) -> Any:
         return await ctx.run_all([(PICKY, 1), (PICKY, 20), (PICKY, 3)], Quorum(2))
 
     async with Runtime(url) as runtime:
@@ -293,7 +294,7 @@ async def test_a_quorum_that_cannot_be_reached_fails(url: str) -> None:
 
 
 async def test_a_detached_child_goes_on_without_its_parent(url: str) -> None:
-    async def body(ctx: Context, number: int) -> str:
+    async def body(ctx: Context, number: int) -> Any:
         return await ctx.start(DOUBLE, number)
 
     async with Runtime(url) as runtime:
@@ -302,7 +303,7 @@ async def test_a_detached_child_goes_on_without_its_parent(url: str) -> None:
 
 
 async def test_children_that_nobody_waits_for_any_more_are_cancelled(url: str) -> None:
-    async def body(ctx: Context, _: int) -> int:
+    async def body(ctx: Context, _: int) -> Any:
         pending = [asyncio.ensure_future(ctx.run(PICKY, number)) for number in (20, 2)]
         done, left = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
         for one in left:
@@ -318,10 +319,10 @@ async def test_what_cannot_be_started(url: str) -> None:
     stranger = Pipeline("stranger", [double])
     seen: list[type] = []
 
-    async def body(ctx: Context, number: int) -> int:
+    async def body(ctx: Context, number: int) -> Any:
         for bad in (
             lambda: ctx.run(stranger, number), lambda: ctx.run("nobody", 1), lambda: ctx.run(DOUBLE, "x"),
-            lambda: ctx.run_all([(DOUBLE, 1)], Quorum(2)), lambda: ctx.run_all([(DOUBLE, 1)], "most"),
+            lambda: ctx.run_all([(DOUBLE, 1)], Quorum(2)), lambda: ctx.run_all([(DOUBLE, 1)], cast("Any", "most")),
         ):  # fmt: skip
             with pytest.raises((DefinitionUnknown, InputError)) as caught:
                 await bad()
@@ -338,7 +339,7 @@ async def test_what_cannot_be_started(url: str) -> None:
 
 
 async def test_a_cycle_of_children_ends_at_its_depth(url: str) -> None:
-    async def body(ctx: Context, number: int) -> int:
+    async def body(ctx: Context, number: int) -> Any:
         return await ctx.run("parent", number + 1)
 
     async with Runtime(url) as runtime:
@@ -350,7 +351,7 @@ async def test_a_cycle_of_children_ends_at_its_depth(url: str) -> None:
 
 
 async def test_children_spend_their_parents_budget(url: str) -> None:
-    async def body(ctx: Context, _: int) -> list[Any]:
+    async def body(ctx: Context, _: int) -> Any:
         return await ctx.run_all([(DOUBLE, n) for n in range(10)], "collect")
 
     async with Runtime(url) as runtime:
@@ -396,12 +397,12 @@ async def test_a_child_may_do_what_its_parent_may_do_too(url: str) -> None:
 
 
 async def test_one_slot_is_enough(url: str) -> None:
-    async def inner(ctx: Context, number: int) -> int:
+    async def inner(ctx: Context, number: int) -> Any:
         return sum(await asyncio.gather(*(ctx.run(DOUBLE, number + n) for n in range(3))))
 
     middle = parent(inner, name="middle")
 
-    async def outer(ctx: Context, number: int) -> list[int]:
+    async def outer(ctx: Context, number: int) -> Any:
         return await ctx.run_all([(middle, number), (middle, number + 1)])
 
     async with Runtime(url) as runtime:
@@ -416,7 +417,7 @@ async def test_large_values_go_in_and_out(url: str) -> None:
 
     big = Pipeline("big", [grow])
 
-    async def body(ctx: Context, number: int) -> int:
+    async def body(ctx: Context, number: int) -> Any:
         return len(await ctx.run(big, "x" * number))
 
     async with Runtime(url) as runtime:
@@ -449,7 +450,7 @@ async def test_a_rollback_cancels_what_goes_on_and_adopts_what_was_done(url: str
         one, other = await children_of(runtime, "p")
         await runtime.rollback("p", "first")
         await until(runtime, other.id, CANCELLED)
-        back = [event async for event in runtime.events("p") if event.type == "run.rolled_back"][0]
+        [back] = [event async for event in runtime.events("p") if event.type == "run.rolled_back"]
         assert back.data["children_cancelled"] == [other.id]
         assert back.data["children_standing"] == [one.id]
         await runtime.resume("p")
@@ -458,3 +459,23 @@ async def test_a_rollback_cancels_what_goes_on_and_adopts_what_was_done(url: str
         await runtime.answer(asked[0], "yes")
         assert (await runtime.wait("p")).output == 6
         assert happened == [1, 6]
+
+
+@pytest.mark.parametrize("follow", [True, False])
+async def test_one_stream_of_events_with_a_path_on_each(url: str, *, follow: bool) -> None:
+    async def inner(ctx: Context, number: int) -> Any:
+        return await ctx.run(DOUBLE, number, name="two")
+
+    middle = parent(inner, name="middle")
+
+    async def outer(ctx: Context, number: int) -> Any:
+        return await ctx.run(middle, number)
+
+    async with Runtime(url) as runtime:
+        await runtime.start(parent(outer, middle), 1, id="p")
+        if not follow:
+            await runtime.wait("p")
+        told = [event async for event in runtime.events("p", follow=follow, children=True)]
+        paths = list(dict.fromkeys(event.path for event in told if event.seq))
+        assert paths == ["", "work#1/middle", "work#1/middle/work#1/two"]
+        assert [event.path for event in told if event.type == "run.completed"] == paths[::-1]

@@ -293,6 +293,13 @@ class RunFailed(RunError):
         self.failure = failure or {}
 
 
+class ChildFailed(RunFailed):
+    """A child run failed, or was cancelled, and its parent waited for it. A retry starts it anew."""
+
+    code = "run.child_failed"
+    retryable = True
+
+
 class DefinitionUnknown(RunError):
     """No definition of this name is known to the runtime."""
 

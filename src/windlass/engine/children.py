@@ -17,7 +17,7 @@ from windlass.core import ops
 from windlass.core.blueprint import Blueprint, Definition
 from windlass.core.changes import RunPut
 from windlass.core.crashpoint import crashpoint
-from windlass.core.errors import BudgetExceeded, ChildNameTaken, ContextClosed, InputError, RunFailed, StoreError
+from windlass.core.errors import BudgetExceeded, ChildFailed, ChildNameTaken, ContextClosed, InputError, StoreError
 from windlass.core.origin import Child, Origin
 from windlass.core.states import COMPLETED
 from windlass.core.words import Failed
@@ -81,7 +81,7 @@ class Children:
             name: tells children apart, in ids and paths; without one they are told apart by definition and input.
 
         Raises:
-            RunFailed: it failed, or was cancelled; `failure` is what failed it.
+            ChildFailed: it failed, or was cancelled; `failure` is what failed it.
             DefinitionUnknown, InputError, ValueNotKept: it cannot be started; nothing was.
             ChildNameTaken: another child of this activation has the name.
             BudgetExceeded: runs are nested as deep as they may be.
@@ -125,7 +125,7 @@ class Children:
                 that failed. Quorum(n): n have to complete; the others are cancelled, and a Failed stands in for them.
 
         Raises:
-            RunFailed: a child failed (`all`), or too many did for the quorum.
+            ChildFailed: a child failed (`all`), or too many did for the quorum.
             InputError: the quorum is more than there are.
             BudgetExceeded: more than the budget's `fan_out`, or nested too deep.
             DefinitionUnknown, ValueNotKept, ChildNameTaken: as `run`; nothing was started.
@@ -298,10 +298,10 @@ def _value_or_failed(activation: Activation, wanted: Wanted) -> Any:
     return Failed(f"{activation.address}/{wanted.label}", failure["kind"], said)
 
 
-def _failure(activation: Activation, key: str) -> RunFailed:
+def _failure(activation: Activation, key: str) -> ChildFailed:
     child = activation.pending.children[key]
     said, failure = failed(child.id, child.definition, activation.pending.ends[key])
-    return RunFailed(said, failure=failure, hint=f"mend it, then resume run {activation.journal.record.id}")
+    return ChildFailed(said, failure=failure, hint=f"mend it, then resume run {activation.journal.record.id}")
 
 
 def _first_lost(activation: Activation, lost: Sequence[Wanted]) -> str:

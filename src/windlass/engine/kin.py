@@ -140,6 +140,6 @@ def failed(child: str, definition: str, end: ops.ChildEnded) -> tuple[str, dict[
         said = end.why or "it was cancelled"
         return f"child run {child} ({definition}) was cancelled: {said}", {"kind": "Cancelled", "message": said}
     failure: dict[str, Any] = msgspec.to_builtins(end.failure)
-    if failure["kind"] == "RunFailed" and failure["message"].startswith("child run "):
+    if failure["kind"] == "ChildFailed" and failure["message"].startswith("child run "):
         return failure["message"].partition(" (mend it")[0], failure
     return f"child run {child} ({definition}) failed: {failure['kind']}: {failure['message']}", failure

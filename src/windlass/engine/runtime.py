@@ -218,13 +218,23 @@ class Runtime:
         """Return the channels that differ between two checkpoints: name → (at a, at b)."""
         return reads.differences(await self.state(run, a), await self.state(run, b))
 
-    async def events(self, run: str, *, after: int = 0, follow: bool = False) -> AsyncIterator[Event]:
+    async def events(
+        self, run: str, *, after: int = 0, follow: bool = False, children: bool = False
+    ) -> AsyncIterator[Event]:
         """Yield a run's events after number `after`; with `follow`, until the run settles.
+
+        Args:
+            children: those of its child runs as well, each with its `path`, and of theirs.
 
         Raises:
             RunUnknown: no run has this id.
             StoreError: this process drives the run, and its store failed.
         """
+        if children:
+            read = partial(self.events, follow=follow)
+            async for event in family.stream(read, self._seams, run, after=after, at_once=follow):
+                yield event
+            return
         log = lambda: (loop := self._drives.loops.get(run)) and loop.items  # noqa: E731
         settled = self._drives.is_told if follow else None
         async for event in reads.events(self.store, self.services.notifier, run, after, log, settled):
