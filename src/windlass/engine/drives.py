@@ -1,7 +1,6 @@
 """The drives of one Runtime: which definitions it knows, which runs it drives, and when it wakes them again."""
 
 import asyncio
-from collections import deque
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -28,14 +27,13 @@ from windlass.core.words import Result
 from windlass.engine import reads
 from windlass.engine.activation import Activation
 from windlass.engine.family import is_going_on
-from windlass.engine.ledger import Ledger
+from windlass.engine.ledger import ledger_of
 from windlass.engine.letgo import FIRST_PAUSE, LONGEST_PAUSE, let_go
 from windlass.engine.loop import LOOK_SECONDS, RunLoop
 from windlass.engine.notifier import Ear
 from windlass.engine.outputs import output, show
 from windlass.engine.services import Services
-
-MOST_DRIVES = 1_000
+from windlass.engine.slots import Slots
 
 
 class Drives:
@@ -51,8 +49,8 @@ class Drives:
         self.timers: dict[str, asyncio.TimerHandle] = {}
         self.broken: dict[str, BaseException] = {}  # why a drive here ended before its run settled
         self.closing = False
-        self.most = MOST_DRIVES  # runs driven here at once; children beyond that wait for a slot
-        self.queue: deque[str] = deque()  # children that wait for one
+        start = lambda run: services.seams.background(self.again(run), f"child {run}")  # noqa: E731
+        self.slots = Slots(self.tasks, start)  # of children that are started here
         self.parked: set[str] = set()  # runs that wait, last driven here
         self.hand_on: Callable[[list[str]], Coroutine[Any, Any, None]] | None = None  # starts handlers of dead letters
         self._looking = self._heard = False
@@ -116,7 +114,7 @@ class Drives:
             loaded = await self.store.load(run)
             position = load(loaded)
             blobs = await reads.with_blobs(self.store, position)
-            ledger = await self._ledger(record)
+            ledger = await ledger_of(self.store, record)
         except RunOwned:
             raise
         except BaseException as error:
@@ -159,14 +157,6 @@ class Drives:
         """Say whether a drive here will still look at commands."""
         return run in self.tasks and not self.loops[run].over
 
-    async def _ledger(self, record: r.RunRecord) -> Ledger:
-        """Load the effects of other branches, where there can be any."""
-        tree_id = record.parent.tree if record.parent else record.id
-        if not record.head.branch and record.parent is None:
-            return Ledger(tree_id, [], "adopt")
-        adopt = record.parent.effects if record.parent else "adopt"
-        return Ledger(tree_id, await self.store.find(queries.Effects(tree=tree_id)), adopt)
-
     def begin(self, loop: RunLoop) -> None:
         """Let a loop drive its run in the background."""
         timer = self.timers.pop(loop.run, None)
@@ -194,29 +184,13 @@ class Drives:
             await self.hand_on(loop.buried)
         return status
 
-    @property
-    def has_room(self) -> bool:
-        """Whether one more run may be driven here without keeping others from their turn."""
-        return len(self.tasks) < self.most and not self.queue and not self.closing
-
-    def enqueue(self, run: str) -> None:
-        """Drive a child that was just made as soon as there is a slot, unless some other process is faster."""
-        self.queue.append(run)
-        self._next()
-
-    def _next(self) -> None:
-        for _ in range(self.most - len(self.tasks)):
-            if self.queue and not self.closing:
-                child = self.queue.popleft()
-                self.services.seams.background(self.again(child), f"child {child}")
-
     def _ended(self, loop: RunLoop, task: "asyncio.Task[Status]") -> None:
         run = loop.run
         if self.tasks.get(run) is task:
             del self.tasks[run], self.loops[run]
         if task.cancelled() or self.closing:
             return
-        self._next()
+        self.slots.next()
         origin = loop.journal.record.origin
         for above in origin.line if origin is not None else ():
             self.services.notifier.wake(above)  # whoever waits for those may wait for this one

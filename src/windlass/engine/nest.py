@@ -40,7 +40,7 @@ class Nest:
     @property
     def has_room(self) -> bool:
         """Whether a child may be driven here at once; others wait for a slot, here or in any worker."""
-        return self.drives.has_room
+        return self.drives.slots.has_room and not self.drives.closing
 
     def begin(self, birth: Birth, blueprint: Blueprint) -> None:
         """Drive a child that was just made: here if it was made owned, else as soon as there is a slot."""
@@ -49,7 +49,7 @@ class Nest:
             ledger = Ledger(run, [], "adopt")
             self.drives.begin(RunLoop(self.services, blueprint, birth.owned, birth.position, ledger, birth.blobs))
         else:
-            self.drives.enqueue(run)
+            self.drives.slots.enqueue(run)
 
     def let_go(self, birth: Birth) -> None:
         """Release a child that was perhaps made: the store has failed."""

@@ -164,7 +164,7 @@ class Runtime:
 
     def drive_at_most(self, runs: int) -> None:
         """Let child runs beyond so many wait for a slot, here or in another process; what is started is not held."""
-        self._drives.most = runs
+        self._drives.slots.most = runs
 
     @property
     def driving(self) -> list[str]:
