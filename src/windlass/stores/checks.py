@@ -79,7 +79,11 @@ def check_birth(record: RunRecord, first: Write) -> None:
         StoreError: its first write is of another run, leaves a gap, or changes what is not its own.
     """
     check_write(first)
-    if first.run != record.id or not all(isinstance(change, BlobPut | ManifestPut) for change in first.changes):
+    if (
+        first.run != record.id
+        or first.after
+        or not all(isinstance(change, BlobPut | ManifestPut) for change in first.changes)
+    ):
         raise StoreError(f"run {record.id} cannot begin with this write of {first.run}")
 
 

@@ -30,16 +30,23 @@ def prune(world: World, now: float, **options: Any) -> dict[str, Any]:
     for kept in world.runs.values():
         if kept.record.parent is not None:
             _count(points, kept.record.parent, 1)
-    for kept in list(reversed(world.runs.values())):
-        if not _matches(kept, rule):
-            continue
-        try:
-            if rule.keep == "heads":
-                _trim(world, kept, rule, frozenset(+points.get(kept.record.id, Counter())), done)
-            else:
-                _remove(world, kept, rule, points, done)
-        except StoreCorrupt:
-            done.keep("damaged")
+    gone: set[str] = set()
+    left = [kept for kept in reversed(world.runs.values()) if _matches(kept, rule)]
+    while left:
+        children = [kept for kept in left if rule.keep == "nothing" and _is_child(world, kept, gone)]
+        for kept in [kept for kept in left if kept not in children]:
+            try:
+                if rule.keep == "heads":
+                    _trim(world, kept, rule, frozenset(+points.get(kept.record.id, Counter())), done)
+                elif _remove(world, kept, rule, points, done):
+                    gone.add(kept.record.id)
+            except StoreCorrupt:
+                done.keep("damaged")
+        if len(children) == len(left):
+            for _ in children:
+                done.keep("child")
+            break
+        left = children
     if not rule.dry_run:
         _sweep(world, rule, done)
         world.writes += 1
@@ -66,11 +73,17 @@ def _matches(kept: Kept, rule: Rule) -> bool:
     )
 
 
-def _remove(world: World, kept: Kept, rule: Rule, points: Points, done: Pruned) -> None:
+def _is_child(world: World, kept: Kept, gone: set[str]) -> bool:
+    """Say whether a run is kept for its parent's sake: as long as that is there, or would be."""
+    origin = kept.record.origin
+    return origin is not None and not origin.detached and origin.run in world.runs and origin.run not in gone
+
+
+def _remove(world: World, kept: Kept, rule: Rule, points: Points, done: Pruned) -> bool:
     why = _reason_to_keep(world, kept, rule, points)
     if why:
         done.keep(why)
-        return
+        return False
     run = kept.record.id
     done.runs += 1
     done.rows += sum(row.kind != "pruned" for row in kept.rows)
@@ -78,7 +91,7 @@ def _remove(world: World, kept: Kept, rule: Rule, points: Points, done: Pruned) 
     if kept.record.parent is not None:
         _count(points, kept.record.parent, -1)
     if rule.dry_run:
-        return
+        return True
     del world.runs[run]
     world.commands -= kept.commands
     for id_ in [id_ for id_, body in world.questions.items() if QUESTION.decode(body).run == run]:
@@ -93,6 +106,7 @@ def _remove(world: World, kept: Kept, rule: Rule, points: Points, done: Pruned) 
     if kept.record.parent is None:  # the effects of a tree go with its first run
         for key in [key for key in world.effects if key[0] == run]:
             del world.effects[key]
+    return True
 
 
 def _reason_to_keep(world: World, kept: Kept, rule: Rule, points: Points) -> str:

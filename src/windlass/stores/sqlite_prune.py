@@ -73,6 +73,8 @@ class Prune:
         self.done = Pruned()
         self.parents: dict[str, Counter[tuple[int, int]]] = {}  # run → the checkpoints that forks of it began at
         self.parent_of: dict[str, tuple[str, tuple[int, int]]] = {}
+        self.above: dict[str, str] = {}  # run → the one that waits for it; it stays as long as that
+        self.gone: set[str] = set()  # runs that were removed, or would be
         self.seen = 0  # number of the last run whose parent is known
 
     def run(self) -> dict[str, Any]:
@@ -82,14 +84,18 @@ class Prune:
             for no, _ in self.link.execute(SQL["pruned_run_marks"]).fetchall():
                 self._clear(no)
         self._look_for_forks()
+        left: list[tuple[int, str]] = []
         for no, run, branch, seq in self._candidates():
             try:
                 if self.rule.keep == "heads":
                     self._trim(no, run, branch, seq)
+                elif self._is_child(run):
+                    left.append((no, run))
                 else:
                     self._remove(no, run)
             except StoreCorrupt:  # what is damaged is left as it is: it may be all there is to repair it from
                 self.done.keep("damaged")
+        self._remove_children(left)
         if not self.rule.dry_run:
             self._sweep()
             self._shrink()
@@ -129,6 +135,8 @@ class Prune:
                     point = (record.parent.branch, record.parent.n)
                     self.parents.setdefault(record.parent.run, Counter())[point] += 1
                     self.parent_of[record.id] = (record.parent.run, point)
+                if record.origin is not None and not record.origin.detached:
+                    self.above[record.id] = record.origin.run
                 self.seen = no
 
     def _candidates(self) -> Iterator[tuple[int, str, int, int]]:
@@ -139,6 +147,26 @@ class Prune:
             yield from rows
             below = rows[-1][0]
 
+    def _is_child(self, run: str) -> bool:
+        """Say whether a run is kept for its parent's sake: as long as that is there, or would be."""
+        above = self.above.get(run)
+        return above is not None and above not in self.gone and self.link.value(SQL["run_number"], (above,)) is not None
+
+    def _remove_children(self, left: list[tuple[int, str]]) -> None:
+        """Remove the children of what went, and then theirs."""
+        while left:
+            children = [one for one in left if self._is_child(one[1])]
+            for no, run in [one for one in left if one not in children]:
+                try:
+                    self._remove(no, run)
+                except StoreCorrupt:
+                    self.done.keep("damaged")
+            if len(children) == len(left):
+                for _ in children:
+                    self.done.keep("child")
+                return
+            left = children
+
     def _remove(self, no: int, run: str) -> None:
         """Remove a whole run; its log goes in pieces once the run itself is gone."""
         rows, snapshots = self.link.execute(SQL["count_rows"], (no,)).fetchall()[0]
@@ -148,6 +176,7 @@ class Prune:
         if why:
             self.done.keep(why)
             return
+        self.gone.add(run)
         self.done.runs += 1
         self.done.rows += rows
         self.done.snapshots += snapshots
