@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypedDict, TypeVar
 
 from windlass.core import records as r
 from windlass.core.blueprint import END
-from windlass.core.states import CANCELLED, COMPLETED, FAILED
+from windlass.core.states import CANCELLED, COMPLETED, ENDED, FAILED
 from windlass.core.words import Happened, Output, Stream, Yields
 from windlass.engine.context import Context
 from windlass.engine.reads import state
@@ -423,6 +423,61 @@ async def play_brief(sim: Simulation) -> None:
     await sim.finish()
 
 
+@task
+async def consult(n: int, ctx: Context) -> int:
+    """Ask a person, and start a run of one's own."""
+    said: int = await ctx.ask("How many?", int)
+    return said + int(await ctx.run(brief, n, name="deep"))
+
+
+consulting = Pipeline("consulting", [consult], children=[brief])
+
+
+@task
+async def organise(n: int, ctx: Context) -> list[int]:
+    """Start runs, one after the other, at once, and within each other."""
+    first: int = await ctx.run(brief, n)
+    rest: list[int] = await ctx.run_all([(consulting, n + 1), (brief, n + 2)], name="team")
+    await ctx.sleep(5)
+    return [first, *rest, int(await ctx.effect("book", happen, n, ctx.key("book"), on_doubt=ask_outside))]
+
+
+organising = Pipeline("organising", [organise], children=[consulting, brief])
+
+
+async def play_children(sim: Simulation) -> None:
+    """Answer what is asked below, and see it to its end."""
+    await sim.start(organising, 3)
+    await sim.finish(answers=lambda question: 7 if question.prompt.startswith("How many") else None)
+
+
+def check_children(sim: Simulation, outcome: Outcome) -> list[str]:
+    """It comes to what it comes to without a fault, and nobody is left who waits."""
+    wrong = [] if outcome.runs["r"] == ("completed", [300, 407, 500, 30]) else [f"it ended {outcome.runs['r']}"]
+    going = {run: kept.head.status.value for run, kept in sim.world.runs.items() if kept.head.status not in ENDED}
+    waiting = [run for run, kept in sim.world.runs.items() if kept.waiting and kept.head.status != FAILED]
+    return [*wrong, *([f"still going: {going}"] if going else []), *([f"not taken: {waiting}"] if waiting else [])]
+
+
+async def play_cascade(sim: Simulation) -> None:
+    """Cancel it at some moment: all below ends as well."""
+    await sim.start(organising, 3)
+    await sim.written(2 + sim.tape.pick(8))
+    said = await sim.said(lambda runtime: runtime.cancel("r"), sim.names[sim.tape.pick(2)])
+    sim.watch.reach("cancel refused" if said else "cancelled")
+    await sim.finish(answers=lambda question: 7 if question.prompt.startswith("How many") else None, mend=False)
+    for _ in range(60):
+        if all(kept.head.status in ENDED for kept in sim.world.runs.values()):
+            return
+        await asyncio.sleep(10)
+
+
+def check_cascade(sim: Simulation, _: Outcome) -> list[str]:
+    """Everything has ended."""
+    going = {run: kept.head.status.value for run, kept in sim.world.runs.items() if kept.head.status not in ENDED}
+    return [f"still going: {going}"] if going else []
+
+
 SCENES: dict[str, Scene] = {
     scene.name: scene
     for scene in (
@@ -438,6 +493,8 @@ SCENES: dict[str, Scene] = {
         Scene("nested", [nesting], play_nested),
         Scene("stream", [stream], play_stream),
         Scene("brief", [brief], play_brief),
+        Scene("children", [organising, consulting, brief], play_children, check_children),
+        Scene("cascade", [organising, consulting, brief], play_cascade, check_cascade),
         *BOUNDS,
     )
 }
