@@ -151,7 +151,10 @@ class ChildStarted(Struct, frozen=True, gc=False, tag="child", omit_defaults=Tru
 
 
 class ChildEnded(Struct, frozen=True, gc=False, tag="child_ended", omit_defaults=True):
-    """A child run ended, and what it came to; or it is waited for no longer, and `why`."""
+    """A child run ended, and what it came to; or it is waited for no longer, and `why`.
+
+    `is_stale`: it was stopped with its parent. If that goes on after all, the child is started anew.
+    """
 
     address: str
     key: str
@@ -160,6 +163,7 @@ class ChildEnded(Struct, frozen=True, gc=False, tag="child_ended", omit_defaults
     value: Raw = NULL
     failure: Failure | None = None
     why: str = ""
+    is_stale: bool = False
 
 
 class AttemptFailed(Struct, frozen=True, gc=False, tag="failed", omit_defaults=True):

@@ -276,7 +276,7 @@ def _note_child(pending: Pending, op: ops.ChildStarted | ops.ChildEnded) -> None
         pending.ends.pop(op.key, None)
     else:
         child = pending.children[op.key]
-        child.status, child.is_stale = op.status, False
+        child.status, child.is_stale = op.status, op.is_stale
         pending.ends[op.key] = op
 
 

@@ -186,8 +186,9 @@ async def _child(drive: Drive, command: r.Command) -> bool:
     child = drive.position.pending.get(address, NOTHING).children.get(key)
     if child is None or child.id != told["child"]:
         return False
+    is_told = (address, key) in drive.ended and status != COMPLETED  # by a command before this one
     is_better = child.is_stale and child.status != COMPLETED and status == COMPLETED  # somebody mended and resumed it
-    if not (child.is_open or is_better):
+    if is_told or not (child.is_open or is_better):
         return False
     drive.journal.keep(r.Blob(digest, b64decode(content)) for digest, content in told.get("contents", {}).items())
     failure = msgspec.convert(told["failure"], ops.Failure) if told.get("failure") else None

@@ -215,11 +215,11 @@ class Journal:
         row = Row(run, first, last, position.branch, position.n, kind, now, data, row_digest(run, first, last, data))
         position.rows += 1
         position.row_bytes += len(data)
-        crashes = 0 if kind == "step" else self.head.crashes
+        before, crashes = self.head.status, 0 if kind == "step" else self.head.crashes
         self.head = Head(status, position.branch, position.n, last, due_at, crashes)
         if release:
             changes += tuple(self.at_release)
-        if self.farewell is not None and status in ENDED:
+        if self.farewell is not None and status in ENDED and status is not before:
             changes += self.farewell(status, said)
         due = position.rows >= MOST_ROWS or position.row_bytes >= max(MOST_ROW_BYTES, position.snapshot_bytes)
         if due or self.snapshot_due:

@@ -10,6 +10,7 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
+from msgspec.structs import replace
 
 from windlass.core import ops
 from windlass.core.blueprint import Blueprint
@@ -109,7 +110,7 @@ def cascade(journal: Journal, status: Status) -> None:
     """Let the children of a run that stops stop as well: paused with it, or cancelled."""
     for address, pending in journal.position.pending.items():
         if status in ENDS:
-            journal.note(*stop(journal, address, ENDS[status]))
+            journal.note(*(replace(end, is_stale=True) for end in stop(journal, address, ENDS[status])))
         elif status is PAUSED:
             for child in pending.open_children:
                 post(journal, child, "pause")

@@ -72,6 +72,11 @@ def is_in_vain(command: Command, status: str) -> bool:
     return status in (COMPLETED, CANCELLED) or (status == FAILED and command.verb != "child")
 
 
+def is_kin(command: Command) -> bool:
+    """Say whether another run posted a command: it is of no use to a run that has ended."""
+    return command.verb == "child" or bool(command.arguments.get("cascade"))
+
+
 def check_birth(record: RunRecord, first: Write) -> None:
     """Refuse a run that is made within a write of another and could not be made by itself.
 

@@ -11,7 +11,8 @@ from windlass.core.states import Status
 from windlass.core.tallies import held_key
 from windlass.policies.keys import tally_key
 from windlass.stores import retention
-from windlass.stores.memory_world import EFFECT, LAST, LETTER, QUESTION, Kept, World
+from windlass.stores.checks import is_kin
+from windlass.stores.memory_world import COMMAND, EFFECT, LAST, LETTER, QUESTION, Kept, World
 from windlass.stores.retention import Mark, Pruned, Rule
 
 Points = dict[str, Counter[tuple[int, int]]]  # run → the checkpoints that forks of it began at
@@ -117,7 +118,9 @@ def _reason_to_keep(world: World, kept: Kept, rule: Rule, points: Points) -> str
     if +points.get(run, Counter()):
         return "forked"
     questions = (QUESTION.decode(body) for body in world.questions.values())
-    if kept.waiting or any(asked.run == run and asked.status in ("open", "answered") for asked in questions):
+    posted = (COMMAND.decode(body) for body in kept.waiting.values())
+    is_asked = any(asked.run == run and asked.status in ("open", "answered") for asked in questions)
+    if is_asked or not all(map(is_kin, posted)):
         return "asked"
     effects = (EFFECT.decode(body) for body in world.effects.values())
     if any(effect.run == run and effect.status in ("intended", "undoing") for effect in effects):

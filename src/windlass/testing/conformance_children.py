@@ -142,6 +142,15 @@ class ChildChecks(Place):
         ]  # fmt: skip
         assert found == expected
 
+    async def test_what_its_kin_posted_to_a_run_that_ended_keeps_nobody(self, store: Store) -> None:
+        await begun(store)
+        await begun(store, "run-2")
+        puts = (CommandPut(a_command("run-2", "a", "child")), CommandPut(a_command("run-2", "b", cascade=True)))
+        await store.commit(a_write(after=1, changes=puts))
+        await store.commit(a_write("run-2", after=1, status=COMPLETED, release=True))
+        assert len(await store.find(Commands(run="run-2"))) == 2
+        assert (await store.maintain("prune", before=LATER))["runs"] == 1
+
     async def test_a_child_goes_with_its_parent_and_not_before(self, store: Store) -> None:
         await begun(store)
         child, apart = a_child("run-1", "x"), a_child("run-1", "y", detached=True)

@@ -7,13 +7,12 @@ waits inside each other, a stream edge, a reducer that raises.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypedDict, TypeVar
 
 from windlass.core import records as r
 from windlass.core.blueprint import END
-from windlass.core.states import CANCELLED, COMPLETED, ENDED, FAILED
-from windlass.core.words import Happened, Output, Stream, Yields
+from windlass.core.states import CANCELLED, COMPLETED, FAILED
+from windlass.core.words import Output, Stream, Yields
 from windlass.engine.context import Context
 from windlass.engine.reads import state
 from windlass.graph.graph import Graph
@@ -21,71 +20,14 @@ from windlass.graph.pipeline import Edge, Pipeline
 from windlass.graph.reducers import add, append, merge, reducer
 from windlass.graph.task import task
 from windlass.policies.retry import Retry
+from windlass.testing.sim_acts import ask_outside, book, brief, charge, double, happen, mail, reach_out
 from windlass.testing.sim_bounds import BOUNDS
+from windlass.testing.sim_family import FAMILY
 from windlass.testing.sim_play import Outcome, Scene, Simulation, here
 from windlass.testing.sim_process import PROCESS
 
 T = TypeVar("T")
 ROUNDS, FAILURES = 2, 2  # of the loop, of the flaky task
-
-
-async def happen(amount: int, key: str) -> int:
-    """Happen, each time anew, some time after it was called."""
-
-    async def arrive() -> int:
-        here().outside[key] = amount * 10
-        return amount * 10
-
-    return await reach_out("request", arrive)
-
-
-async def reach_out(what: str, work: Callable[[], Awaitable[T]]) -> T:
-    """Do something outside, as the tape says."""
-    process = PROCESS.get()
-    return await work() if process is None else await process.touch(what, work, ConnectionError)
-
-
-async def happen_once(amount: int, key: str) -> int:
-    """Happen, once for each key."""
-    here().outside.setdefault(key, amount * 10)
-    return amount * 10
-
-
-async def ask_outside(amount: int, key: str) -> Happened | None:
-    """Say whether it has happened."""
-    del amount
-
-    async def look() -> Happened | None:
-        value = here().outside.get(key)
-        return None if value is None else Happened(value)
-
-    return await reach_out("verify", look)
-
-
-async def double(amount: int) -> int:
-    """Compute."""
-    return amount * 2
-
-
-@task
-async def book(n: int, ctx: Context) -> int:
-    """Have an effect that a person is asked about."""
-    booked: int = await ctx.effect("book", happen, n, ctx.key("book"))
-    return booked
-
-
-@task
-async def charge(book: int, ctx: Context) -> int:
-    """Have one that may be repeated."""
-    charged: int = await ctx.effect("charge", happen_once, book, ctx.key("charge"), on_doubt="retry")
-    return charged
-
-
-@task
-async def mail(charge: int, ctx: Context) -> int:
-    """Have one that the outside world is asked about."""
-    mailed: int = await ctx.effect("mail", happen, charge, ctx.key("mail"), on_doubt=ask_outside)
-    return mailed
 
 
 effects = Pipeline("effects", [book, charge, mail])
@@ -414,68 +356,10 @@ async def play_stream(sim: Simulation) -> None:
     await follower
 
 
-brief = Pipeline("brief", [book, charge])
-
-
 async def play_brief(sim: Simulation) -> None:
     """See it to its end."""
     await sim.start(brief, 3)
     await sim.finish()
-
-
-@task
-async def consult(n: int, ctx: Context) -> int:
-    """Ask a person, and start a run of one's own."""
-    said: int = await ctx.ask("How many?", int)
-    return said + int(await ctx.run(brief, n, name="deep"))
-
-
-consulting = Pipeline("consulting", [consult], children=[brief])
-
-
-@task
-async def organise(n: int, ctx: Context) -> list[int]:
-    """Start runs, one after the other, at once, and within each other."""
-    first: int = await ctx.run(brief, n)
-    rest: list[int] = await ctx.run_all([(consulting, n + 1), (brief, n + 2)], name="team")
-    await ctx.sleep(5)
-    return [first, *rest, int(await ctx.effect("book", happen, n, ctx.key("book"), on_doubt=ask_outside))]
-
-
-organising = Pipeline("organising", [organise], children=[consulting, brief])
-
-
-async def play_children(sim: Simulation) -> None:
-    """Answer what is asked below, and see it to its end."""
-    await sim.start(organising, 3)
-    await sim.finish(answers=lambda question: 7 if question.prompt.startswith("How many") else None)
-
-
-def check_children(sim: Simulation, outcome: Outcome) -> list[str]:
-    """It comes to what it comes to without a fault, and nobody is left who waits."""
-    wrong = [] if outcome.runs["r"] == ("completed", [300, 407, 500, 30]) else [f"it ended {outcome.runs['r']}"]
-    going = {run: kept.head.status.value for run, kept in sim.world.runs.items() if kept.head.status not in ENDED}
-    waiting = [run for run, kept in sim.world.runs.items() if kept.waiting and kept.head.status != FAILED]
-    return [*wrong, *([f"still going: {going}"] if going else []), *([f"not taken: {waiting}"] if waiting else [])]
-
-
-async def play_cascade(sim: Simulation) -> None:
-    """Cancel it at some moment: all below ends as well."""
-    await sim.start(organising, 3)
-    await sim.written(2 + sim.tape.pick(8))
-    said = await sim.said(lambda runtime: runtime.cancel("r"), sim.names[sim.tape.pick(2)])
-    sim.watch.reach("cancel refused" if said else "cancelled")
-    await sim.finish(answers=lambda question: 7 if question.prompt.startswith("How many") else None, mend=False)
-    for _ in range(60):
-        if all(kept.head.status in ENDED for kept in sim.world.runs.values()):
-            return
-        await asyncio.sleep(10)
-
-
-def check_cascade(sim: Simulation, _: Outcome) -> list[str]:
-    """Everything has ended."""
-    going = {run: kept.head.status.value for run, kept in sim.world.runs.items() if kept.head.status not in ENDED}
-    return [f"still going: {going}"] if going else []
 
 
 SCENES: dict[str, Scene] = {
@@ -493,8 +377,7 @@ SCENES: dict[str, Scene] = {
         Scene("nested", [nesting], play_nested),
         Scene("stream", [stream], play_stream),
         Scene("brief", [brief], play_brief),
-        Scene("children", [organising, consulting, brief], play_children, check_children),
-        Scene("cascade", [organising, consulting, brief], play_cascade, check_cascade),
+        *FAMILY,
         *BOUNDS,
     )
 }
