@@ -1,6 +1,7 @@
 """What the memory store keeps, and how a query finds it: a dictionary per kind, walked from end to end."""
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -107,7 +108,7 @@ class World:
         """Answer a query."""
         match query:
             case queries.Runs():
-                wanted = [kept for kept in reversed(self.runs.values()) if self._is_wanted(kept, query, now)]
+                wanted = [kept for kept in self._candidates(query) if self._is_wanted(kept, query, now)]
                 return [self.record(kept) for kept in _first(wanted, query)]
             case queries.Questions():
                 questions = [QUESTION.decode(body) for body in self.questions.values()]
@@ -128,6 +129,13 @@ class World:
                 return [] if kept is None else _of_run(kept, query)
             case _:
                 raise StoreError(f"{type(query).__name__} is no query that this store knows")
+
+    def _candidates(self, query: queries.Runs) -> Iterable[Kept]:
+        """Walk the runs that a query may be about, newest first."""
+        if query.ids is None:
+            return reversed(self.runs.values())
+        named = (self.runs.get(run) for run in dict.fromkeys(query.ids))
+        return sorted((kept for kept in named if kept is not None), key=attrgetter("no"), reverse=True)
 
     def _blob(self, digest: str) -> r.Blob:
         if digest not in self.blobs:
