@@ -5,10 +5,25 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
+from msgspec import json
 
-from windlass import Allow, Budget, Context, Failed, Pipeline, Quorum, Retry, RunFailed, Runtime, task, tool
+from windlass import (
+    Allow,
+    Budget,
+    Context,
+    Cost,
+    Failed,
+    Pipeline,
+    Quorum,
+    Retry,
+    RunFailed,
+    Runtime,
+    Usage,
+    task,
+    tool,
+)
 from windlass.core.errors import BudgetExceeded, ChildNameTaken, DefinitionUnknown, InputError
-from windlass.core.queries import Commands, Runs
+from windlass.core.queries import Commands, Runs, Tallies
 from windlass.core.states import CANCELLED, COMPLETED, PAUSED, WAITING
 
 
@@ -350,15 +365,33 @@ async def test_a_cycle_of_children_ends_at_its_depth(url: str) -> None:
             await runtime.run(parent(lambda ctx, n: ctx.run("endless", n), name="endless"), 1, id="q")
 
 
-async def test_children_spend_their_parents_budget(url: str) -> None:
+@task
+async def consult(number: int, ctx: Context) -> int:
+    """Make a call that costs."""
+    await ctx.call("model", lambda: None, key="m", cost=Cost(estimate=Usage(model_calls=1)))
+    return number
+
+
+CONSULT = Pipeline("consult", [consult])
+
+
+async def test_children_and_theirs_spend_their_parents_budget(url: str) -> None:
+    async def inner(ctx: Context, number: int) -> Any:
+        return await ctx.run_all([(CONSULT, number), (CONSULT, number + 1)], "collect")
+
+    team = parent(inner, CONSULT, name="team", budget=Budget(model_calls=2))
+
     async def body(ctx: Context, _: int) -> Any:
-        return await ctx.run_all([(DOUBLE, n) for n in range(10)], "collect")
+        found = await ctx.run_all([(team, n) for n in range(0, 8, 2)])
+        return [one for pair in found for one in pair]
 
     async with Runtime(url) as runtime:
-        output = (await runtime.run(parent(body, budget=Budget(steps=6)), 1, id="p")).output
-        done = [one for one in output if not isinstance(one, Failed)]
-        assert 1 <= len(done) <= 6
+        output = (await runtime.run(parent(body, team, budget=Budget(model_calls=5)), 1, id="p")).output
+        assert sum(not isinstance(one, Failed) for one in output) == 5
         assert {one.kind for one in output if isinstance(one, Failed)} == {BudgetExceeded.__name__}
+        spent = {tally.key: tally.body for tally in await runtime.store.find(Tallies(prefix="budget|run|p"))}
+        assert json.decode(spent["budget|run|p"])["spent"]["model_calls"] == 5
+        assert "held" not in json.decode(spent["budget|run|p"])
 
 
 async def test_a_child_may_do_what_its_parent_may_do_too(url: str) -> None:

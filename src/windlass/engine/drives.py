@@ -27,7 +27,6 @@ from windlass.core.words import Result
 from windlass.engine import reads
 from windlass.engine.activation import Activation
 from windlass.engine.family import is_going_on
-from windlass.engine.inherit import base_of
 from windlass.engine.ledger import ledger_of
 from windlass.engine.letgo import FIRST_PAUSE, LONGEST_PAUSE, let_go
 from windlass.engine.loop import LOOK_SECONDS, RunLoop
@@ -50,8 +49,7 @@ class Drives:
         self.timers: dict[str, asyncio.TimerHandle] = {}
         self.broken: dict[str, BaseException] = {}  # why a drive here ended before its run settled
         self.closing = False
-        start = lambda run: services.seams.background(self.again(run), f"child {run}")  # noqa: E731
-        self.slots = Slots(self.tasks, start)  # of children that are started here
+        self.slots = Slots(self.tasks, lambda run: services.seams.background(self.again(run), f"child {run}"))
         self.parked: set[str] = set()  # runs that wait, last driven here
         self.hand_on: Callable[[list[str]], Coroutine[Any, Any, None]] | None = None  # starts handlers of dead letters
         self._looking = self._heard = False
@@ -296,12 +294,8 @@ class Drives:
 
     async def _is_below(self, record: r.RunRecord, *, timers: bool) -> bool:
         """Say whether something goes on below a run that waits."""
-        if record.head.status is not WAITING:
-            return False
-        for here in [loop.journal.record for loop in self.loops.values() if not loop.over]:
-            if here.origin is not None and record.id in here.origin.line and base_of(here) == base_of(record):
-                return True  # what is driven here tells those above it when that has ended
-        return await is_going_on(self.services, record, timers=timers)
+        here = [loop.journal.record for loop in self.loops.values() if not loop.over]
+        return record.head.status is WAITING and await is_going_on(self.services, record, here, timers=timers)
 
     async def is_told(self, record: r.RunRecord) -> bool:
         """Say whether a follower of a run has heard all that will happen by itself."""
