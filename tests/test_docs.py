@@ -107,6 +107,8 @@ def specimen_rows() -> Iterator[Row]:
         ops.TimerSet("a#1", "k", 1.0),
         ops.QuestionAsked("a#1", "k", "q", "well?", Raw(b"{}")),
         ops.QuestionAnswered("a#1", "k", "q", Raw(b"1")),
+        ops.ChildStarted("a#1", "k", "r.c", "work", "d", "a#1/work"),
+        ops.ChildEnded("a#1", "k", "r.c", "failed", failure=failure),
         ops.AttemptFailed("a#1", 1, failure, due_at=1.0),
         ops.AttemptFailed("a#1", 1, failure, abandoned=True),
         ops.AttemptsReset("a#1"),

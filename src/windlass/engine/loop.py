@@ -293,7 +293,7 @@ class RunLoop(Drive):
         children = [id_ for one in pending for id_ in one.open_children]
         if self.news:
             return
-        self.journal.say("run.parked", questions=waiting, due_at=due, **({"children": children} if children else {}))
+        self.journal.say("run.parked", questions=waiting, children=children, due_at=due)
         self.over = True
         await self.journal.write("record", status=WAITING, due_at=due, release=True)
 

@@ -205,7 +205,8 @@ async def roll_back(drive: Drive) -> None:
         undone=report.undone,
         standing=report.standing,
         in_doubt=report.in_doubt,
-        **({"children_cancelled": cancelled, "children_standing": standing} if cancelled or standing else {}),
+        children_cancelled=cancelled,
+        children_standing=standing,
         by=arguments.get("by", ""),
     )
     ask_about(drive, position, report.asked)
