@@ -193,3 +193,12 @@ async def insist(ctx: Context) -> str:
 stubborn = Pipeline("stubborn", tasks=[insist])
 
 plain = {"not": "a definition"}
+
+
+@task
+async def delegate(topic: str, ctx: Context) -> str:
+    said: str = await ctx.run(asking, topic, name="editor")
+    return said
+
+
+delegating = Pipeline("delegating", [delegate], children=[asking])

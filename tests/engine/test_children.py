@@ -74,6 +74,8 @@ async def test_a_child_is_a_run_of_its_own_and_its_output_comes_back(url: str) -
         assert all(child.id.startswith("p.") for child in found)
         types = [event.type async for event in runtime.events("p")]
         assert types.count("child.started") == types.count("child.ended") == 2
+        below = {event.type for child in found async for event in runtime.events(child.id)}
+        assert "lease.taken_over" not in below
         assert (await runtime.replay("p")).differing == ()
         assert await runtime.store.find(Commands(run="p")) == []
 

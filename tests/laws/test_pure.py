@@ -33,7 +33,8 @@ PLAIN = {  # what they may import beside each other: nothing in it tells the tim
     "inspect", "math", "msgspec", "msgspec.structs", "re", "typing",
     "windlass.core.tallies", *(f"windlass.policies.{path.stem}" for path in (PACKAGE / "policies").glob("*.py")),
     "windlass.core.blueprint", "windlass.core.channels", "windlass.core.codec", "windlass.core.errors",
-    "windlass.core.ops", "windlass.core.pieces", "windlass.core.position", "windlass.core.records",
+    "windlass.core.ops", "windlass.core.origin", "windlass.core.pieces", "windlass.core.position",
+    "windlass.core.records",
     "windlass.core.states", "windlass.core.words", "windlass.core", "windlass.engine.plan", "windlass.engine.reconcile",
 }  # fmt: skip
 CLOCKS = {"now", "today", "utcnow"}  # of datetime

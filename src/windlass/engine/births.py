@@ -46,8 +46,8 @@ class Birth(msgspec.Struct, frozen=True):
 
     @property
     def owned(self) -> r.RunRecord:
-        """Its record, once it was made with an owner."""
-        return msgspec.structs.replace(self.record, epoch=1, head=self.first.head)
+        """Its record, once it was made with an owner; as after a claim, it shows no owner before."""
+        return msgspec.structs.replace(self.record, epoch=1, head=self.first.head, owner=None)
 
 
 def read_input(blueprint: Blueprint, given: Any) -> Given:
