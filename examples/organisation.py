@@ -20,6 +20,7 @@ from windlass import (
     Quorum,
     Retry,
     Runtime,
+    Tool,
     Usage,
     task,
     tool,
@@ -86,7 +87,7 @@ async def decide(wanted: dict[str, Any], ctx: Context) -> dict[str, Any]:
     return {"reports": [str(report) for report in reports], "decision": said}
 
 
-TOOLS = [look_up, buy]
+TOOLS: list[Tool[..., Any]] = [look_up, buy]
 specialist = Pipeline("specialist", [think], tools=TOOLS, grants=[Allow("look_up"), Allow("buy")])
 team = Pipeline("team", [lead], children=[specialist], grants=[Allow("look_up"), Allow("buy")], tools=TOOLS)
 board = Pipeline(

@@ -26,7 +26,7 @@ from windlass.core.errors import WindlassError
 from windlass.core.events import EVENTS, ITEMS, count, told
 from windlass.core.records import BODY, Body, Finished, Row, RowKind, Said
 from windlass.core.states import MOVES, Status
-from windlass.engine.control import Options
+from windlass.engine.births import Options
 from windlass.graph.graph import NodeOptions
 from windlass.graph.options import DefinitionOptions
 from windlass.graph.task import TaskOptions

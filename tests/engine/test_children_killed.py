@@ -104,13 +104,13 @@ def test_each_child_is_one_and_pays_once(tmp_path: Path, label: str) -> None:
             below = await runtime.store.find(Runs(under="r"))
             assert len(below) == 6
             assert {one.head.status for one in below} == {"completed"}
-            for run in ("r", *(one.id for one in below)):
-                told = [event async for event in runtime.events(run)]
+            for name in ("r", *(one.id for one in below)):
+                told = [event async for event in runtime.events(name)]
                 started = [event.data["id"] for event in told if event.type == "child.started"]
                 ended = [event.data["id"] for event in told if event.type == "child.ended"]
                 assert sorted(started) == sorted(ended)
                 assert len(set(started)) == len(started)
-                assert await runtime.store.find(Commands(run=run)) == []
+                assert await runtime.store.find(Commands(run=name)) == []
         store = open_store(url)
         await store.open()
         assert (await store.maintain("check"))["problems"] == []

@@ -62,8 +62,9 @@ async def play_cascade(sim: Simulation) -> None:
     """Cancel it at some moment: all below ends as well."""
     await sim.start(organising, 3)
     await sim.written(2 + sim.tape.pick(8))
-    said = await sim.said(lambda runtime: runtime.cancel("r"), sim.names[sim.tape.pick(2)])
-    sim.watch.reach("cancel refused" if said else "cancelled")
+    if sim.tape.pick(4):
+        said = await sim.said(lambda runtime: runtime.cancel("r"), sim.names[sim.tape.pick(2)])
+        sim.watch.reach("cancel refused" if said else "cancelled")
     await sim.finish(answers=how_many, mend=False)
     await all_ended(sim)
 
