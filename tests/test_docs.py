@@ -26,10 +26,11 @@ from windlass.core.errors import WindlassError
 from windlass.core.events import EVENTS, ITEMS, count, told
 from windlass.core.records import BODY, Body, Finished, Row, RowKind, Said
 from windlass.core.states import MOVES, Status
-from windlass.engine.control import Options
+from windlass.engine.births import Options
 from windlass.graph.graph import NodeOptions
 from windlass.graph.options import DefinitionOptions
 from windlass.graph.task import TaskOptions
+from windlass.testing import errors as _proof  # noqa: F401 -- its classes are among those that are described
 
 TREE = Path(__file__).parents[1]
 DOCS = TREE / "docs"
@@ -111,6 +112,8 @@ def specimen_rows() -> Iterator[Row]:
         ops.QuestionAsked("a#1", "k", "q", "well?", Raw(b"{}")),
         ops.QuestionAnswered("a#1", "k", "q", Raw(b"1")),
         ops.QuestionAnswered("a#1", "k", "q", Raw(b"1"), "deadline", "value"),
+        ops.ChildStarted("a#1", "k", "r.c", "work", "d", "a#1/work"),
+        ops.ChildEnded("a#1", "k", "r.c", "failed", failure=failure),
         ops.AttemptFailed("a#1", 1, failure, due_at=1.0),
         ops.AttemptFailed("a#1", 1, failure, abandoned=True),
         ops.AttemptsReset("a#1"),

@@ -157,7 +157,7 @@ async def test_a_step_begins_when_the_one_before_is_in_the_store(runtime: Runtim
 
     @graph.node(writes=["n"])
     async def step(n: int, ctx: Context) -> dict[str, int]:
-        seen.append((await runtime.history(ctx.run))[-1].n)
+        seen.append((await runtime.history(ctx.run_id))[-1].n)
         return {"n": n + 1}
 
     def more(n: int) -> str:

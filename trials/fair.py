@@ -38,7 +38,7 @@ DONE: list[str] = []  # the runs whose shift this process has worked
 async def shift(seconds: float, ctx: Context) -> float:
     """Take a while."""
     await asyncio.sleep(seconds * (1 - JITTER + random.random() * 2 * JITTER))
-    DONE.append(ctx.run)
+    DONE.append(ctx.run_id)
     return seconds
 
 

@@ -61,7 +61,7 @@ def _looping(durability: Any, steps: int, store: Any, ahead: list[int]) -> Graph
 
     @graph.node(writes=["n"], timeout=5, idle_timeout=2, retry=Retry(on=Exception, max_attempts=3, initial=0))
     async def count(n: int, ctx: Context) -> dict[str, int]:
-        kept = store._world.runs[ctx.run].head.n
+        kept = store._world.runs[ctx.run_id].head.n
         ahead.append(n - kept)
         await asyncio.sleep(SLOW_SECONDS if n % 10 == 0 else 0)
         return {"n": n + 1}

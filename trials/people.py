@@ -266,7 +266,7 @@ def counting(folder: Path) -> Pipeline:
 
     @task(id="counts")
     async def counts(input: dict[str, Any], ctx: Context) -> int:
-        found: int = await ctx.effect("note", note, ctx.run, on_doubt="retry")
+        found: int = await ctx.effect("note", note, ctx.run_id, on_doubt="retry")
         return found
 
     return Pipeline("counting", [counts])

@@ -57,9 +57,9 @@ def counter() -> Graph:
             ctx.savepoint("third")
         if n % 5 == 0:
             await ctx.effect("pay", pay, n)
-        if n == STEPS - 2 and ctx.run in LIVES:
+        if n == STEPS - 2 and ctx.run_id in LIVES:
             await ctx.ask("go on?")
-        return {"n": n + 1, "log": [f"{ctx.run} {n}"], "big": f"{n // 6} {BIG}"}
+        return {"n": n + 1, "log": [f"{ctx.run_id} {n}"], "big": f"{n // 6} {BIG}"}
 
     def more(n: int) -> str:
         return END if n >= STEPS else "count"

@@ -40,6 +40,7 @@ from windlass.core.words import (
     ValidationResult,
     Yields,
 )
+from windlass.engine.children import Quorum
 from windlass.engine.context import Context, SyncContext
 from windlass.engine.runtime import Runtime
 from windlass.graph.graph import Graph
@@ -79,9 +80,10 @@ __all__ = [
     "AttemptTimeout", "Blueprint", "Breaker", "Budget", "Case", "Ceilings", "Checkpoints", "Chunk", "Context", "Cost",
     "Defaults", "DefinitionError", "Deny", "Edge", "EffectNotDone", "Escalate", "Event", "Expect", "Failed", "Filled",
     "Graph", "HandTo", "Happened", "Initial", "Judged", "Limit", "Message", "Model", "ModelAnswer", "ModelRequest",
-    "Normal", "Output", "OutputRefused", "PartialJson", "Pipeline", "Platform", "Price", "Problem", "Prompt", "Rated",
-    "Recover", "RecoveryAction", "Redact", "Result", "Retry", "Rules", "RunFailed", "Runtime", "Secret", "SecretFilter",
-    "Send", "Status", "Stream", "SyncContext", "Task", "TaskError", "Tool", "ToolCall", "Undo", "Update", "Usage",
-    "ValidationFailed", "ValidationResult", "WindlassError", "WrapUp", "Yields", "add", "append", "ephemeral",
-    "fallback", "judge", "maximum", "merge", "model", "overwrite", "reducer", "rule", "task", "tool", "unique_by",
+    "Normal", "Output", "OutputRefused", "PartialJson", "Pipeline", "Platform", "Price", "Problem", "Prompt", "Quorum",
+    "Rated", "Recover", "RecoveryAction", "Redact", "Result", "Retry", "Rules", "RunFailed", "Runtime", "Secret",
+    "SecretFilter", "Send", "Status", "Stream", "SyncContext", "Task", "TaskError", "Tool", "ToolCall", "Undo",
+    "Update", "Usage", "ValidationFailed", "ValidationResult", "WindlassError", "WrapUp", "Yields", "add", "append",
+    "ephemeral", "fallback", "judge", "maximum", "merge", "model", "overwrite", "reducer", "rule", "task", "tool",
+    "unique_by",
 ]  # fmt: skip

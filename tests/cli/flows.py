@@ -226,3 +226,12 @@ async def estimate(input: dict[str, object]) -> int:
 
 
 estimating = Pipeline("estimating", tasks=[estimate])
+
+
+@task
+async def delegate(topic: str, ctx: Context) -> str:
+    said: str = await ctx.run(asking, topic, name="editor")
+    return said
+
+
+delegating = Pipeline("delegating", [delegate], children=[asking])

@@ -166,3 +166,37 @@ def test_values_of_the_users_types_read_without_the_definition(windlass: Windlas
     )
     windlass("run", "typed.py:p", "--id", "t")
     assert windlass("runs", "show", "t", "--json").object["output"] == {"type": "Found", "name": "a.py", "lines": 3}
+
+
+def test_children_are_listed_shown_and_watched(windlass: Windlass) -> None:
+    windlass("run", "flows.py:delegating", "--input", "books", "--id", "d")
+    (child,) = windlass("runs", "list", "--parent", "d", "--json").objects
+    assert child["definition"] == "asking"
+    assert child["origin"] == {"run": "d", "address": "delegate#1", "path": "delegate#1/editor", "detached": False}
+    shown = windlass("runs", "show", "d").out
+    assert f"{child['run']}  asking" in shown
+    (told,) = windlass("runs", "show", "d", "--json").objects
+    assert [one["run"] for one in told["children"]] == [child["run"]]
+    assert "child       of d at delegate#1" in windlass("runs", "show", child["run"]).out
+    watched = windlass("runs", "watch", "d", "--children")
+    assert "delegate#1/editor  " in watched.out
+    assert watched.code == 3
+    paths = {one.get("path", "") for one in windlass("runs", "watch", "d", "--children", "--json").objects}
+    assert paths == {"", "delegate#1/editor"}
+
+
+def test_a_question_of_a_child_is_answered_through_the_inbox(windlass: Windlass) -> None:
+    done = windlass("run", "flows.py:delegating", "--input", "books", "--id", "d")
+    assert done.code == 3
+    assert "Ship 'about books'?" in done.out
+    (question,) = windlass("inbox", "list", "--json").objects
+    assert windlass("inbox", "answer", question["id"], "true", "flows.py:delegating").code == 0
+    assert windlass("runs", "resume", "d", "flows.py:delegating").code in (0, 2)
+    assert windlass("runs", "show", "d", "--json").objects[0]["status"] == "completed"
+
+
+def test_cancel_from_the_command_line_reaches_parked_children(windlass: Windlass) -> None:
+    windlass("run", "flows.py:delegating", "--input", "books", "--id", "d")
+    (child,) = windlass("runs", "list", "--parent", "d", "--json").objects
+    assert windlass("runs", "cancel", "d").code == 0
+    assert windlass("runs", "show", child["run"], "--json").objects[0]["status"] == "cancelled"

@@ -137,13 +137,19 @@ async def test_a_completed_run_that_is_rolled_back_is_no_poison(
 async def _drive_after(runtime: Runtime, record: Any) -> loop.RunLoop:
     """Drive a run as if its owner had been found dead."""
     from windlass.core.position import load
+    from windlass.engine.ledger import ledger_of
 
     drives = runtime._drives
     claimed = await runtime.store.claim(record.id, runtime.services.owner)
     position = load(await runtime.store.load(record.id))
     taken = msgspec.structs.replace(claimed, owner=record.owner)
     drive = loop.RunLoop(
-        runtime.services, drives.blueprints[record.definition], taken, position, await drives._ledger(claimed), {}
+        runtime.services,
+        drives.blueprints[record.definition],
+        taken,
+        position,
+        await ledger_of(runtime.store, claimed),
+        {},
     )
     await drive.drive()
     return drive

@@ -57,6 +57,7 @@ SHOWN = {
         "18 calls for 0.83 of 1.00",
     ],
     "streaming.py": ["tally: after 1 words(.|\n)*read: won(.|\n)*read has ended", "tally has ended with .*'the': 3"],
+    "organisation.py": ["research: [456] of 6 answered", "decision: yes", "50 agents"],
     "rollback.py": [
         "failed at bill#1: 180 is above 100",
         "freed  12B\n  freed  12A",

@@ -16,6 +16,7 @@ from windlass.core.queries import Commands
 from windlass.core.records import Question, RunRecord
 from windlass.core.states import PAUSED, WAITING, Status
 from windlass.engine import reads
+from windlass.engine.outputs import output
 from windlass.engine.runtime import Runtime
 from windlass.policies.chain import resolve
 
@@ -93,7 +94,7 @@ async def look_up(runtime: Runtime, run: str, blueprint: Blueprint | None = None
 def _output(record: RunRecord, state: dict[str, Any], blueprint: Blueprint | None) -> Any:
     """Pick the output: a pipeline's last tasks are seen in its structure, too."""
     if blueprint is not None:
-        return reads.output(state, blueprint)
+        return output(state, blueprint)
     structure = msgspec.json.decode(record.structure)
     if structure.get("kind") != "pipeline":
         return state

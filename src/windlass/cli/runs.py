@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -21,9 +22,11 @@ from windlass.cli.view import Lines, nodes_of, open_view
 from windlass.core.records import RunRecord
 from windlass.core.states import Status
 from windlass.engine.reads import Checkpoint
+from windlass.engine.runtime import Runtime
 from windlass.engine.tree import parse_target
 
 Many = tuple[str, ...]
+MOST_CHILDREN = 1_000  # shown of a run
 
 
 def list_runs(
@@ -31,6 +34,7 @@ def list_runs(
     status: tuple[Status, ...] = (),
     definition: Many = (),
     tag: Many = (),
+    parent: str = "",
     limit: int = 50,
     after: str = "",
     common: Common = COMMON,
@@ -41,6 +45,7 @@ def list_runs(
         status: only runs in this state; as often as needed.
         definition: only runs of the definition of this name; as often as needed.
         tag: NAME=VALUE, only runs with it; as often as needed.
+        parent: only child runs that this run started.
         limit: most runs to list.
         after: the last run of the page before.
     """
@@ -50,7 +55,7 @@ def list_runs(
         async with opened(common) as runtime:
             found = await runtime.runs(
                 statuses=status or None, definitions=definition or None, tags=read_tags(tag), limit=limit,
-                after=after or None,
+                after=after or None, parent=parent or None,
             )  # fmt: skip
         for record in found:
             out.give(as_row(record))
@@ -82,6 +87,10 @@ def as_row(record: RunRecord) -> dict[str, Any]:
         "updated_at": iso(record.updated_at),
         "parent": None if record.parent is None else msgspec.to_builtins(record.parent),
         "quarantined": record.quarantined or None,
+        "origin": None if record.origin is None else {
+            "run": record.origin.run, "address": record.origin.address, "path": record.origin.path,
+            "detached": record.origin.detached,
+        },
     }  # fmt: skip
 
 
@@ -90,7 +99,7 @@ def when(record: RunRecord) -> str:
     if record.owner is not None:
         return f"pid {record.owner.pid} on {record.owner.host}"
     if record.head.status is Status.WAITING:
-        return f"until {clock_time(record.head.due_at)}" if record.head.due_at else "for an answer"
+        return f"until {clock_time(record.head.due_at)}" if record.head.due_at else "for an answer or a child"
     return "interrupted" if record.head.status is Status.RUNNING else ""
 
 
@@ -113,7 +122,8 @@ def show(run: str, definition: str = "", /, *, history: bool = False, common: Co
             board = Board(nodes_of(record))
             await catch_up(runtime, run, Lines(out, board), record.head.seq)
             outcome = await look_up(runtime, run, loaded[0].compile() if loaded else None)
-            _tell_run(out, common, outcome, board)
+            children = await runtime.runs(parent=run, limit=MOST_CHILDREN)
+            _tell_run(out, common, outcome, board, children[::-1])
         return 0
 
     return asyncio.run(go())
@@ -133,7 +143,7 @@ def _tell_history(out: Out, checkpoints: list[Checkpoint]) -> int:
     return 0
 
 
-def _tell_run(out: Out, common: Common, outcome: Outcome, board: Board) -> None:
+def _tell_run(out: Out, common: Common, outcome: Outcome, board: Board, children: Sequence[RunRecord]) -> None:
     record = outcome.record
     nodes = [
         {
@@ -143,7 +153,15 @@ def _tell_run(out: Out, common: Common, outcome: Outcome, board: Board) -> None:
         for line in board.nodes.values()
     ]  # fmt: skip
     if out.as_json:
-        out.give({**as_row(record), **outcome.as_object(), "type": "run", "nodes": nodes})
+        out.give(
+            {
+                **as_row(record),
+                **outcome.as_object(),
+                "type": "run",
+                "nodes": nodes,
+                "children": [as_row(one) for one in children],
+            }
+        )
         return
     out.line(f"run         {record.id}")
     out.line(f"definition  {record.definition} {record.fingerprint}" + (f"  {record.source}" if record.source else ""))
@@ -151,6 +169,9 @@ def _tell_run(out: Out, common: Common, outcome: Outcome, board: Board) -> None:
     out.line(f"checkpoint  {record.head.n}" + (f" of branch {record.head.branch}" if record.head.branch else ""))
     if record.parent is not None:
         out.line(f"forked      from {record.parent.run} at checkpoint {record.parent.n}")
+    if record.origin is not None:
+        apart = ", detached" if record.origin.detached else ""
+        out.line(f"child       of {record.origin.run} at {record.origin.address}{apart}")
     out.line()
     rows = [
         (line.id, line.state(outcome.status), line.progress, str(line.attempt) if line.attempts else "")
@@ -158,21 +179,31 @@ def _tell_run(out: Out, common: Common, outcome: Outcome, board: Board) -> None:
     ]
     out.lines(table(("NODE", "STATE", "DONE", "ATTEMPT"), rows))
     out.line()
+    if children:
+        shown = [
+            (one.id, one.definition, one.head.status.value, one.origin.path if one.origin else "", when(one))
+            for one in children
+        ]
+        out.lines(table(("CHILD", "DEFINITION", "STATE", "PATH", ""), shown))
+        out.line()
     tell_outcome(out, common, outcome)
 
 
-def watch(run: str, /, *, forever: bool = False, common: Common = COMMON) -> int:
+def watch(run: str, /, *, forever: bool = False, children: bool = False, common: Common = COMMON) -> int:
     """Follow a run, whoever drives it, until it ends, is paused or waits.
 
     Args:
         run: the run's id.
         forever: go on following when it settles.
+        children: show the events of its child runs as well, and of theirs, each with its path; from the start.
     """
     out = Out(as_json=common.json)
 
     async def go() -> int:
         async with opened(common) as runtime:
             record = await runtime.get(run)
+            if children:
+                return await _watch_tree(out, common, runtime, run)
             view = open_view(out, record)
             try:
                 await catch_up(runtime, run, view, record.head.seq)
@@ -183,6 +214,14 @@ def watch(run: str, /, *, forever: bool = False, common: Common = COMMON) -> int
             return tell_outcome(out, common, await look_up(runtime, run))
 
     return asyncio.run(go())
+
+
+async def _watch_tree(out: Out, common: Common, runtime: Runtime, run: str) -> int:
+    async for event in runtime.events(run, follow=True, children=True):
+        if event.type != "item":
+            out.give(as_object(event))
+            out.line(f"{event.path + '  ' if event.path else ''}{as_line(event)}")
+    return tell_outcome(out, common, await look_up(runtime, run))
 
 
 def events(

@@ -13,7 +13,7 @@ def as_object(event: Event) -> dict[str, Any]:
     """Spell an event out for programs."""
     return {
         "run": event.run, "seq": event.seq, "at": iso(event.at), "type": event.type, "address": event.address,
-        "node": event.node, "data": event.data,
+        "node": event.node, "data": event.data, **({"path": event.path} if event.path else {}),
     }  # fmt: skip
 
 
@@ -54,6 +54,8 @@ def _effect(data: Data) -> str:
 def _waits(data: Data) -> str:
     asked, due_at = data.get("questions") or (), data.get("due_at")
     parts = [f"{len(asked)} question{'s' * (len(asked) != 1)}"] if asked else []
+    below = data.get("children") or ()
+    parts += [f"{len(below)} child run{'s' * (len(below) != 1)}"] if below else []
     return ", ".join(parts + ([f"until {clock_time(due_at)}"] if due_at else []))
 
 

@@ -5,7 +5,7 @@ known by its string, so that a log reads without the definition.
 """
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -147,7 +147,8 @@ class Blueprint:
         budget, grants, defaults: as declared: a `policies.budget.Budget`, Rules, a `policies.chain.Declared`.
         tools, models: what `ctx.tool` may call and `ctx.model` ask, by name.
         dead_letters: the definition that is started on a dead letter of a run; empty for none.
-        companions: definitions that whoever knows this one has to know as well: those that its runs are handed to.
+        companions: definitions that whoever knows this one has to know as well: those that its runs are handed to,
+            and those of its child runs.
     """
 
     name: str
@@ -191,6 +192,17 @@ class Definition(Protocol):
     def compile(self) -> Blueprint:
         """Return the frozen blueprint; the same object each time."""
         ...
+
+
+def with_companions(definitions: Iterable[Definition]) -> list[Blueprint]:
+    """Compile definitions, and all that whoever knows them has to know as well: theirs, and those of these."""
+    found: dict[str, Blueprint] = {}
+    queue = [definition.compile() for definition in definitions]
+    for blueprint in queue:
+        if blueprint.name not in found:
+            found[blueprint.name] = blueprint
+            queue += [one.compile() for one in blueprint.companions]
+    return list(found.values())
 
 
 def fingerprint(structure: Mapping[str, Any]) -> str:

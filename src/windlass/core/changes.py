@@ -9,7 +9,7 @@ from typing import TypeAlias
 from msgspec import Struct
 
 from windlass.core.letters import DeadLetter
-from windlass.core.records import Blob, Effect, Head, Item, Manifest, Question, Row
+from windlass.core.records import Blob, Command, Effect, Head, Item, Manifest, Owner, Question, Row, RunRecord
 from windlass.core.tallies import Op
 
 
@@ -74,9 +74,31 @@ class LetterPut(Struct, frozen=True, gc=False):
     letter: DeadLetter
 
 
+class RunPut(Struct, frozen=True, gc=False):
+    """Make another run with its first row, owned from the start when `owner` is given, as `Store.create` does.
+
+    A run of that id that exists already stays as it is: its id says where it came from, so it is the same one.
+    """
+
+    record: RunRecord
+    first: "Write"
+    owner: Owner | None = None
+
+
+class CommandPut(Struct, frozen=True, gc=False):
+    """Post a command to another run, in the same transaction; posting an id again does nothing.
+
+    It falls away where nobody would take it: the run does not exist, is completed or cancelled, or has failed and is
+    asked for anything but to hear of a child's end.
+    """
+
+    command: Command
+
+
 Change: TypeAlias = (
     QuestionPut | EffectPut | CommandTaken | ItemsPut | ItemsDropped | BlobPut | ManifestPut | Adjust | LetterPut
-)
+    | RunPut | CommandPut
+)  # fmt: skip
 
 
 class Write(Struct, frozen=True, gc=False):

@@ -191,6 +191,14 @@ class Codec:
         """
         return self._masked(Encoded(data, frozen=False, blobs=()), where).data
 
+    def mask_all(self, encoded: Encoded, where: str) -> Encoded:
+        """Put marks into a value that was encoded elsewhere, as `mask` does, and into what of it stands out of line.
+
+        Raises:
+            ValueNotKept: as `mask`.
+        """
+        return self._masked(encoded, where)
+
     def decode(self, data: bytes, blobs: Callable[[str], bytes] | None = None, *, trusted: bool = False) -> Any:
         """Turn stored bytes back into the value.
 

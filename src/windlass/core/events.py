@@ -8,25 +8,11 @@ docs/events.md describes each; a test compares it with `EVENTS`.
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
-from windlass.core.ops import (
-    AttemptFailed,
-    AttemptsReset,
-    CallRecorded,
-    EffectCompleted,
-    EffectInDoubt,
-    EffectIntended,
-    EffectLeft,
-    EffectUndone,
-    Op,
-    QuestionAnswered,
-    QuestionAsked,
-    TimerSet,
-    UndoIntended,
-)
+from windlass.core.ops import AttemptFailed, AttemptsReset
 from windlass.core.records import BODY, Body, Item, Row, RowKind, addresses
+from windlass.core.telling import of_op, plain
 
 EVENTS = {
     "run.created": "the run exists, with its input",
@@ -69,6 +55,8 @@ EVENTS = {
     "approval.void": "what was approved is not what was about to happen: it is asked again",
     "approval.denied": "a person was not asked: the run has asked for too many approvals",
     "question.withdrawn": "a question fell away with the branch that asked it",
+    "child.started": "a node started a run of its own; both were made by one write",
+    "child.ended": "a child run ended, or is waited for no longer; whoever waits for it goes on",
     "savepoint.made": "a named checkpoint that pruning keeps",
     "lease.taken_over": "the run's owner was found dead and another process took the run",
     "policy.clamped": "a proposal of recover was above the limits and was cut",
@@ -101,6 +89,7 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
         at: seconds since the epoch.
         address: the activation, `node#visit[index]`; empty for the run itself.
         data: details, as docs/events.md lists them; the value of an item is under `value`.
+        path: where its run stands in a tree of runs that is read as one stream; empty for the run at its top.
     """
 
     run: str
@@ -109,6 +98,7 @@ class Event(Struct, frozen=True, kw_only=True, omit_defaults=True):
     at: float = 0.0
     address: str = ""
     data: dict[str, Any] = {}
+    path: str = ""
 
     @property
     def node(self) -> str:
@@ -151,7 +141,7 @@ def _parts(row: Row, body: Body) -> Iterator[tuple[str, str, dict[str, Any]]]:
         if said.type in OPENING:
             yield said.type, said.address, said.details
     for op in body.ops:
-        yield from _of_op(op)
+        yield from of_op(op)
     for done in body.finished:
         kind = "activation.skipped" if done.skipped else "activation.completed"
         writes = {name: plain(raw) for name, raw in done.writes.items()}
@@ -170,52 +160,3 @@ def _step(body: Body) -> dict[str, Any]:
         "results": {name: plain(raw) for name, raw in body.results.items()},
         "digest": body.digest,
     }
-
-
-def _of_op(op: "Op") -> Iterator[tuple[str, str, dict[str, Any]]]:
-    match op:
-        case CallRecorded():
-            details = {"name": op.name, "kind": op.kind, "attempt": op.attempt, "value": plain(op.value)}
-            yield "call.recorded", op.address, {**details, "usage": op.usage}
-        case TimerSet():
-            yield "timer.set", op.address, {"due_at": op.due_at}
-        case QuestionAsked():
-            details = {"id": op.id, "prompt": op.prompt, "schema": plain(op.schema), "about": op.about}
-            yield "question.asked", op.address, {**details, "terms": op.terms.plain()}
-        case QuestionAnswered():
-            details = {"id": op.id, "value": plain(op.value), "by": op.by}
-            more = {"otherwise": op.expired} if op.expired else {"context": op.context}
-            yield f"question.{'expired' if op.expired else 'answered'}", op.address, details | more
-        case AttemptFailed():
-            kind = "attempt.abandoned" if op.abandoned else "attempt.failed"
-            failure = msgspec.to_builtins(op.failure)
-            yield kind, op.address, {"attempt": op.attempt, "failure": failure, "said": op.said}
-            if op.due_at is not None:
-                yield "attempt.retrying", op.address, {"attempt": op.attempt + 1, "due_at": op.due_at}
-        case _:
-            yield from _of_effect(op)
-
-
-def _of_effect(op: "Op") -> Iterator[tuple[str, str, dict[str, Any]]]:
-    match op:
-        case EffectIntended():
-            details = {"name": op.name, "key": op.effect_key, "arguments": plain(op.arguments), "attempt": op.attempt}
-            yield "effect.intended", op.address, details
-        case EffectCompleted():
-            kind = "effect.adopted" if op.how == "adopted" else "effect.completed"
-            yield kind, op.address, {"name": op.name, "how": op.how, "value": plain(op.value), "by": op.by}
-        case EffectInDoubt():
-            details = {"name": op.name, "settled": op.settled, "why": op.why, "by": op.by}
-            yield "effect.in_doubt", op.address, details
-        case UndoIntended():
-            details = {"name": op.name, "undo": op.undo, "key": op.undo_key, "why": op.why}
-            yield "effect.undoing", op.address, details
-        case EffectUndone():
-            yield "effect.undone", op.address, {"name": op.name, "how": op.how, "by": op.by}
-        case EffectLeft():
-            yield "effect.standing", op.address, {"name": op.name, "why": op.why, "by": op.by}
-
-
-def plain(raw: msgspec.Raw) -> Any:
-    """Show an encoded value as JSON, tags and all: readers need no definition."""
-    return msgspec.json.decode(raw)

@@ -183,6 +183,38 @@ class QuestionAnswered(Struct, frozen=True, gc=False, tag="answered", omit_defau
     context: dict[str, Any] = {}
 
 
+class ChildStarted(Struct, frozen=True, gc=False, tag="child", omit_defaults=True):
+    """A run was started from within; it was made by the same write. See `origin.Child` for the rest."""
+
+    address: str
+    key: str
+    id: str
+    definition: str
+    digest: str
+    path: str
+    detached: bool = False
+    number: int = 0
+    group: str = ""
+    need: int = 0
+    spare: int = 0
+
+
+class ChildEnded(Struct, frozen=True, gc=False, tag="child_ended", omit_defaults=True):
+    """A child run ended, and what it came to; or it is waited for no longer, and `why`.
+
+    `is_stale`: it was stopped with its parent. If that goes on after all, the child is started anew.
+    """
+
+    address: str
+    key: str
+    id: str
+    status: str
+    value: Raw = NULL
+    failure: Failure | None = None
+    why: str = ""
+    is_stale: bool = False
+
+
 class AttemptFailed(Struct, frozen=True, gc=False, tag="failed", omit_defaults=True):
     """An attempt failed. With `due_at` another follows then; `fresh` sets its recorded calls aside (a new take)."""
 
@@ -205,5 +237,5 @@ class AttemptsReset(Struct, frozen=True, gc=False, tag="reset", omit_defaults=Tr
 
 Op: TypeAlias = (
     CallRecorded | EffectIntended | EffectCompleted | EffectInDoubt | UndoIntended | EffectUndone | EffectLeft
-    | TimerSet | QuestionAsked | QuestionAnswered | AttemptFailed | AttemptsReset
+    | TimerSet | QuestionAsked | QuestionAnswered | ChildStarted | ChildEnded | AttemptFailed | AttemptsReset
 )  # fmt: skip

@@ -18,6 +18,7 @@ from windlass.core import records as r
 from windlass.core.channels import Channel
 from windlass.core.channels import Kept as KeptChannel
 from windlass.core.judged import Problem
+from windlass.core.origin import Child
 from windlass.core.pieces import REFERENCE
 from windlass.core.records import Body, Finished, Planned
 
@@ -52,6 +53,8 @@ class Pending(Struct, omit_defaults=True):
     lapsed: dict[str, int] = {}  # questions that nobody answered in time → resets by then
     heard: dict[str, tuple[str, dict[str, Any]]] = {}  # who answered, and where an escalation found it
     stale: set[str] = set()  # keys of open questions that were asked before the state, or the code, was changed
+    children: dict[str, Child] = {}
+    ends: dict[str, ops.ChildEnded] = {}  # of children, by their keys
 
     @property
     def is_failed(self) -> bool:
@@ -62,6 +65,11 @@ class Pending(Struct, omit_defaults=True):
     def open_questions(self) -> list[str]:
         """The ids of questions that have no answer yet."""
         return [id_ for key, id_ in self.asked.items() if key not in self.answers]
+
+    @property
+    def open_children(self) -> list[str]:
+        """The ids of runs that are waited for and have not ended."""
+        return [child.id for child in self.children.values() if child.is_open]
 
 
 class Position:
@@ -179,18 +187,9 @@ class Position:
             case ops.QuestionAsked() | ops.QuestionAnswered():
                 _note_question(pending, op)
             case ops.AttemptFailed():
-                pending.attempts = op.attempt
-                pending.due_at = op.due_at
-                pending.failure = op.failure
-                pending.rollback = op.rollback
-                if op.said:
-                    pending.trail = [*pending.trail[1 - MOST_SAID :], op.said]
-                if op.failure.problems:
-                    pending.refused = [*pending.refused, op.failure.problems]
-                if op.fresh or op.failure.problems:  # what led to a refused output leads to it again
-                    pending.heard_at = 0.0
-                    pending.take += 1
-                    pending.calls = {}
+                _note_failure(pending, op)
+            case ops.ChildStarted() | ops.ChildEnded():
+                _note_child(pending, op)
             case ops.AttemptsReset():
                 pending.attempts = 0
                 pending.refused = []
@@ -300,6 +299,24 @@ def onward(terms: ops.Terms, to: str, *, is_due: bool) -> ops.Terms:
     return replace(terms, to=to, was=was, due_at=due_at, remind=() if is_due else terms.remind)
 
 
+def _note_failure(pending: Pending, op: ops.AttemptFailed) -> None:
+    pending.attempts = op.attempt
+    pending.due_at = op.due_at
+    pending.failure = op.failure
+    pending.rollback = op.rollback
+    if op.said:
+        pending.trail = [*pending.trail[1 - MOST_SAID :], op.said]
+    if op.failure.problems:
+        pending.refused = [*pending.refused, op.failure.problems]
+    is_fresh = op.fresh or bool(op.failure.problems)  # what led to a refused output leads to it again
+    for child in pending.children.values():
+        child.is_stale |= bool(child.status) and (is_fresh or child.status != "completed")
+    if is_fresh:
+        pending.heard_at = 0.0
+        pending.take += 1
+        pending.calls = {}
+
+
 def _note_effect(pending: Pending, op: ops.Op) -> None:
     match op:
         case ops.EffectIntended():
@@ -310,6 +327,18 @@ def _note_effect(pending: Pending, op: ops.Op) -> None:
             pending.outcomes[op.key] = op
         case ops.EffectInDoubt() if op.settled:
             pending.cleared.add(op.key)
+
+
+def _note_child(pending: Pending, op: ops.ChildStarted | ops.ChildEnded) -> None:
+    if isinstance(op, ops.ChildStarted):
+        pending.children[op.key] = Child(
+            op.id, op.definition, op.digest, op.detached, number=op.number, group=op.group, need=op.need, spare=op.spare
+        )
+        pending.ends.pop(op.key, None)
+    else:
+        child = pending.children[op.key]
+        child.status, child.is_stale = op.status, op.is_stale
+        pending.ends[op.key] = op
 
 
 def load(loaded: r.Loaded) -> Position:

@@ -22,6 +22,8 @@ class Runs(Query[RunRecord], frozen=True, kw_only=True):
     Args:
         claimable: only unfinished runs without a live owner that have work: never started, interrupted, due before
             `due_before`, or with a command waiting.
+        parent: only children that this run started.
+        under: only children of this run, and theirs, to any depth.
     """
 
     ids: tuple[str, ...] | None = None
@@ -31,6 +33,8 @@ class Runs(Query[RunRecord], frozen=True, kw_only=True):
     tags: dict[str, str] = {}
     claimable: bool = False
     due_before: float | None = None
+    parent: str | None = None
+    under: str | None = None
     after: str | None = None
     limit: int = 100
 

@@ -14,6 +14,7 @@ from msgspec import Raw, Struct
 
 from windlass.core.audit import Account
 from windlass.core.ops import NO_TERMS, NULL, Op, Terms
+from windlass.core.origin import Origin
 from windlass.core.states import CREATED, Status
 
 RowKind = Literal["step", "writes", "record", "pruned"]
@@ -128,6 +129,7 @@ class RunRecord(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True)
     roles: tuple[str, ...] = ()  # of whoever started it, for permissions
     thread: str = ""
     parent: "Parent | None" = None
+    origin: Origin | None = None  # of a child run
     tags: dict[str, str] = {}
     shard: int = 0
     trace: str = ""
@@ -233,7 +235,8 @@ class Command(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """A request from outside: posted without a fence, taken by the run's owner at plan, once.
 
     `verb` and its `arguments`: answer (question, value, by), escalate (question, to, why), edit (edits, why,
-    overwrite), pause (immediate), resume (edits), cancel, rollback (to, by).
+    overwrite), pause (immediate), resume (edits), cancel, rollback (to, by), child (address, key, child, status: one
+    has ended).
     """
 
     id: str

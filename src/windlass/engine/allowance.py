@@ -15,7 +15,9 @@ from windlass.policies.keys import tally_key
 PORTIONS: Amounts = {"steps": 50, "wall": 10_000, "bytes": 1 << 16}
 MOST_CALLS = 10  # times what the last calls were expected to use is held at once, at most,
 SHARES = {"run": 100, "tenant": 1000}  # and such a part of what is left, if it is more than these calls
+SHARE, SHARE_ABOVE = 20, 400  # of a limit that is held at once; of one above, siblings draw at the same time
 DAY_SECONDS = 86_400
+ABOVE = Budget(steps=0)  # of a run above: where it is used up, the child fails
 ONE: Amounts = dict.fromkeys(PORTIONS, 1)
 
 
@@ -37,11 +39,13 @@ class Level:
     is_new: bool = True  # nobody held anything of it before, or that was told
     flights: list[Amounts] = field(default_factory=list)  # what was set aside for each call that was not settled
     day: int = 0  # of that, in days since the epoch (UTC): no window is shorter
+    of: str = ""  # the run above whose budget it is; empty for one of the run's own
     portion: Amounts = field(init=False)  # how much to take at once of what is not asked for one by one
 
     def __post_init__(self) -> None:
         units = PORTIONS.keys() & self.limit.keys()
-        self.portion = {unit: max(1, min(PORTIONS[unit], self.limit[unit] // 20)) for unit in units}
+        share = SHARE_ABOVE if self.of else SHARE
+        self.portion = {unit: max(1, min(PORTIONS[unit], self.limit[unit] // share)) for unit in units}
 
     def bounded(self, amounts: Amounts) -> Amounts:
         """Return what of these amounts this budget limits."""
@@ -99,7 +103,8 @@ class Level:
         most = min(number * MOST_CALLS, MOST)
         if unit not in self.limit:
             return most
-        return max(number, min(most, self.left.get(unit, 0) // SHARES[self.budget.per]))
+        share = SHARE_ABOVE if self.of else SHARES[self.budget.per]
+        return max(number, min(most, self.left.get(unit, 0) // share))
 
     def lacks(self, amounts: Amounts) -> str:
         """Name a unit of which the allowance has less than this; empty if it has enough of all."""
@@ -113,7 +118,7 @@ class Level:
             return self.key
         self.day = day
         if self.budget.per == "run":
-            return tally_key("budget", "run", record.id)
+            return tally_key("budget", "run", self.of or record.id)
         start = [window_start(self.budget.window, now)] if self.budget.window is not None else []
         return tally_key("budget", "tenant", record.tenant, *start)
 

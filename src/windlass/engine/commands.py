@@ -18,6 +18,7 @@ from windlass.engine.entry import freshen
 from windlass.engine.execute import keep_writes
 from windlass.engine.initiate import edit
 from windlass.engine.inputs import unpacked
+from windlass.engine.kin import heard, is_decided, resume
 from windlass.engine.redacting import notice
 
 MOST_LETTERS = 1_000
@@ -48,6 +49,7 @@ async def take(drive: Drive) -> None:
         if address not in drive.ready and not is_doubtful(drive.position.pending.get(address, NOTHING)):
             drive.ready.append(address)
     drive.answered.clear()
+    hear_of_ends(drive)
 
 
 async def hurry(drive: Drive) -> None:
@@ -136,9 +138,11 @@ async def _pause(drive: Drive, command: r.Command) -> bool:
     return False
 
 
-async def _cancel(drive: Drive, _: r.Command) -> bool:
+async def _cancel(drive: Drive, command: r.Command) -> bool:
     if _is_final(drive):
         return False
+    if command.arguments.get("cascade"):
+        drive.journal.farewell = None  # its parent knows
     drive.leaving = "cancel"
     drive.stop_all("cancel")
     return False
@@ -158,6 +162,8 @@ async def _resume(drive: Drive, command: r.Command) -> bool:
     if drive.leaving in ("pause", "stay"):
         drive.leaving = ""
     drive.journal.say("run.resumed", by=command.by)
+    if drive.journal.head.status is PAUSED:
+        resume(drive.journal)
     if drive.journal.head.status is FAILED:
         await _retried(drive, command.by)
     for address, pending in position.pending.items():
@@ -176,6 +182,41 @@ async def _resume(drive: Drive, command: r.Command) -> bool:
         await drive.journal.write("step", step=step, status=RUNNING)
         drive.ready.extend(planned.address for planned in step.planned)
     return True
+
+
+async def _child(drive: Drive, command: r.Command) -> bool:
+    """Take the end of a child run. What belongs to a branch that is gone, or was heard before, changes nothing."""
+    told = command.arguments
+    address, key, status = told["address"], told["key"], told["status"]
+    child = drive.position.pending.get(address, NOTHING).children.get(key)
+    if child is None or child.id != told["child"]:
+        return False
+    codec = drive.services.nest.codec_of(child.definition, drive.blueprint)
+    end = heard(ops.ChildEnded(address, key, child.id, status), told, codec)
+    status = end.op.status
+    is_told = (address, key) in drive.ended and status != COMPLETED  # by a command before this one
+    is_better = child.is_stale and child.status != COMPLETED and status == COMPLETED  # somebody mended and resumed it
+    if is_told or not (child.is_open or is_better):
+        return False
+    drive.journal.keep(end.blobs)
+    drive.journal.note(end.op)
+    drive.ended.append((address, key))
+    return True
+
+
+def hear_of_ends(drive: Drive) -> None:
+    """Let activations go on that waited for children whose ends are folded by now."""
+    ended, drive.ended = drive.ended, []
+    for address, key in ended:
+        pending = drive.position.pending.get(address)
+        if pending is None or not is_decided(pending, key):
+            continue
+        running = drive.running.get(address)
+        if running is None and address not in drive.ready and not is_doubtful(pending):
+            drive.ready.append(address)
+        for what, waiter in running.waits.items() if running is not None else ():
+            if what.startswith(("child|", "group|")) and not waiter.done():
+                waiter.set_result(None)
 
 
 async def _retried(drive: Drive, by: str) -> None:
@@ -207,5 +248,5 @@ async def _edit(drive: Drive, command: r.Command) -> bool:
 ENDING = ("pause", "cancel", "rollback")
 TAKE = {
     "answer": _answer, "escalate": passed_on, "edit": _edit, "pause": _pause, "cancel": _cancel, "rollback": _rollback,
-    "resume": _resume,
+    "resume": _resume, "child": _child,
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """What a task sees of the runtime: `ctx`. Whatever is awaited here returns the same value on a re-run.
 
 A task may be run again from its start at any time (a crash, a retry, a wait). `call` makes its results durable,
-`effect` makes sure that something happens once, `ask` and `sleep` wait without a process.
+`effect` makes sure that something happens once, `ask`, `sleep` and `run` (a child) wait without a process.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from windlass.core.judged import Problem
 from windlass.core.words import Approve, OnDoubt, Undo
 from windlass.engine import calls
 from windlass.engine.activation import Activation
+from windlass.engine.children import Children
 from windlass.engine.effects import Act, perform
 from windlass.engine.ledger import effect_key
 from windlass.engine.ports import Ports
@@ -32,7 +33,7 @@ class SyncContext:
         self.now = activation.services.seams.clock.now()
 
     @property
-    def run(self) -> str:
+    def run_id(self) -> str:
         """The run's id."""
         return self._activation.journal.record.id
 
@@ -78,7 +79,7 @@ class SyncContext:
         self._loop.call_soon_threadsafe(self._activation.streams.show, self._activation, value)
 
 
-class Context(SyncContext, Ports):
+class Context(SyncContext, Ports, Children):
     """The context of an async task.
 
     Raises:

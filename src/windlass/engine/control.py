@@ -5,11 +5,9 @@ takes the command itself. A drive belongs to one Runtime; what parks for a timer
 """
 
 import asyncio
-from hashlib import sha256
 from typing import Any
 
 import msgspec
-from msgspec import Raw
 
 from windlass.core import queries
 from windlass.core import records as r
@@ -21,13 +19,12 @@ from windlass.core.errors import (
     RunOwned,
     StoreError,
 )
-from windlass.core.position import Position
 from windlass.core.states import UNFINISHED, Status, move
 from windlass.engine import reads, tree
+from windlass.engine.births import Options, conceive, read_input
 from windlass.engine.drives import Drives
 from windlass.engine.idle import settle
-from windlass.engine.initiate import initiate
-from windlass.engine.inputs import check_text, input_writes, packed
+from windlass.engine.inputs import check_text, packed
 from windlass.engine.journal import Journal
 from windlass.engine.ledger import Ledger
 from windlass.engine.loop import RunLoop
@@ -36,17 +33,6 @@ from windlass.engine.redacting import masked
 from windlass.engine.services import Services
 
 NUDGE_SECONDS = 2.0  # a verb looks so often whether the run's owner is still there
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What a run may be given beside its input."""
-
-    tags: dict[str, str] = {}
-    thread: str = ""
-    tenant: str = "default"
-    roles: tuple[str, ...] = ()
-    source: str = ""
-    durability: str | None = None
 
 
 class Control:
@@ -68,43 +54,23 @@ class Control:
         blueprint = self.drives.learn(definition)
         self.services.rules(blueprint, options.tenant, options.roles)
         run = check_text(id, "id") if id else f"{blueprint.name}-{self.services.seams.ids()[:8]}"
-        writes = input_writes(blueprint, input)
-        kept = {name: blueprint.codec.encode(value, name).data.decode() for name, value in writes.items()}
-        digest = sha256(msgspec.json.encode(kept, order="sorted")).hexdigest()
+        given = read_input(blueprint, input)
         if id is not None and (found := await self.store.find(queries.Runs(ids=(run,)))):
-            return await self._attach(found[0], blueprint, digest)
-        record = self._record(run, blueprint, digest, options)
-        position = Position(run, record.channels)
-        journal = Journal(self.store, self.services.seams, record, position, lambda: None, {}, blueprint.codec)
-        step = initiate(blueprint, position, writes, journal.blob)
-        journal.say("run.created", definition=blueprint.name, fingerprint=blueprint.fingerprint)
-        first = journal.compose("step", step, (), (), Status.RUNNING, None, release=False)
+            return await self._attach(found[0], blueprint, given.digest)
+        birth = conceive(self.services, blueprint, run, given, options)
         crashpoint("run.create.before")
         try:
-            await self.store.create(record, first, self.services.owner)
+            await self.store.create(birth.record, birth.first, self.services.owner)
         except RunExists:
             found = await self.store.find(queries.Runs(ids=(run,)))
-            return await self._attach(found[0], blueprint, digest)
+            return await self._attach(found[0], blueprint, given.digest)
         except StoreError:
             self.drives.let_go(run)  # it may have been made
             raise
         crashpoint("run.create.after")
-        record = msgspec.structs.replace(record, epoch=1, head=first.head)
-        self.drives.begin(RunLoop(self.services, blueprint, record, position, Ledger(run, [], "adopt"), journal.blobs))
+        ledger = Ledger(run, [], "adopt")
+        self.drives.begin(RunLoop(self.services, blueprint, birth.owned, birth.position, ledger, birth.blobs))
         return run
-
-    def _record(self, run: str, blueprint: Blueprint, digest: str, options: Options) -> r.RunRecord:
-        now = self.services.seams.clock.now()
-        return r.RunRecord(
-            id=run, definition=blueprint.name, fingerprint=blueprint.fingerprint, tenant=options.tenant,
-            roles=options.roles, thread=options.thread, tags=options.tags,
-            shard=int(sha256(run.encode()).hexdigest()[:8], 16) % 64,
-            source=options.source, input_digest=digest, durability=options.durability or blueprint.durability,
-            structure=Raw(msgspec.json.encode(blueprint.structure)),
-            channels={name: channel.kind for name, channel in blueprint.channels.items()},
-            sources={name: node.source_digest for name, node in blueprint.nodes.items() if node.source_digest},
-            created_at=now, updated_at=now,
-        )  # fmt: skip
 
     async def _attach(self, record: r.RunRecord, blueprint: Blueprint, digest: str) -> str:
         if record.definition != blueprint.name or record.input_digest != digest:
@@ -135,21 +101,29 @@ class Control:
             return
         record = await reads.get(self.store, run)
         if verb in ("pause", "cancel"):
+            posted: list[tuple[str, str]] = []
             try:
                 async with self.drives.lock(run):
                     if await self.drives.is_free(run) and not await self._is_taken(run, verb):
-                        await self._settle_idle(run, verb)
+                        posted = await self._settle_idle(run, verb)
             except RunOwned:
                 return
+            for other, said in posted:
+                await self.pass_on(other, said)
         elif record.definition in self.drives.blueprints:
             await self.drives.again(run)
         elif record.owner is None and verb == "rollback":
             self.drives.blueprint(record)
 
-    async def _settle_idle(self, run: str, verb: str) -> None:
+    async def pass_on(self, run: str, verb: str) -> None:
+        """Let a run know that another has posted something to it, and take it here if it has no owner."""
+        self.services.notifier.wake("!" + run)
+        await self._take_up(run, verb)
+
+    async def _settle_idle(self, run: str, verb: str) -> list[tuple[str, str]]:
         try:
             record = await self.store.claim(run, self.services.owner)
-            await settle(self.services, record, verb)
+            return await settle(self.services, record, verb)
         except BaseException:
             self.drives.let_go(run)
             raise

@@ -18,6 +18,7 @@ from windlass.engine.alarm import Alarm
 from windlass.engine.guard import Guard
 from windlass.engine.itemlog import ItemLog
 from windlass.engine.journal import Journal
+from windlass.engine.kin import cascade, say_farewell
 from windlass.engine.ledger import Ledger
 from windlass.engine.services import Services
 from windlass.engine.turns import Turns
@@ -36,6 +37,7 @@ class Drive:
         self.ledger = ledger
         self.clock = services.seams.clock
         self.journal = Journal(services.store, services.seams, record, position, self._told, blobs, blueprint.codec)
+        say_farewell(self.journal, blueprint)
         self.items = ItemLog(self.journal, self.wake)
         self.guard = Guard(services, blueprint, self.journal)
         self.guard.wake = self._passed_on
@@ -58,6 +60,7 @@ class Drive:
         self.buried: list[str] = []  # dead letters of this drive that a definition is bound to
         self.over = False
         self.news = True  # a command may be waiting
+        self.ended: list[tuple[str, str]] = []  # children whose end was taken and is not folded yet: address, key
         self.answered: list[str] = []  # addresses whose answers were taken and are not folded yet
         self.seen: set[str] = set()  # commands that were taken, or are being acted on
         self.late: set[str] = set()  # questions whose deadline this drive has applied, by the command
@@ -77,6 +80,9 @@ class Drive:
         self.services.notifier.wake(self.run)
         if self.escalated:
             self._begin_escalations()
+        if self.journal.posted and not self.journal.is_behind:
+            posted, self.journal.posted = self.journal.posted, []
+            self.services.nest.deliver(posted)
 
     def _begin_escalations(self) -> None:
         begin, ids = self.services.escalate, self.escalated
@@ -112,6 +118,7 @@ class Drive:
         """Write the drive's last row, and release the run."""
         if status is FAILED and self.burial is not None:
             self.burial()
+        cascade(self.journal, status)
         self.journal.say(kind, address, **details)
         self.over = True
         await self.journal.write("record", status=status, release=True)

@@ -26,12 +26,15 @@ from windlass.core.states import COMPLETED, ENDED, PAUSED, WAITING, Status
 from windlass.core.words import Result
 from windlass.engine import reads
 from windlass.engine.activation import Activation
-from windlass.engine.ledger import Ledger
+from windlass.engine.family import is_going_on, is_settled
+from windlass.engine.ledger import ledger_of
 from windlass.engine.letgo import FIRST_PAUSE, LONGEST_PAUSE, let_go
 from windlass.engine.loop import LOOK_SECONDS, RunLoop
 from windlass.engine.notifier import Ear
+from windlass.engine.outputs import output, show
 from windlass.engine.redacting import Masking
 from windlass.engine.services import Services
+from windlass.engine.slots import Slots
 
 
 class Drives:
@@ -48,6 +51,7 @@ class Drives:
         self.timers: dict[str, asyncio.TimerHandle] = {}
         self.broken: dict[str, BaseException] = {}  # why a drive here ended before its run settled
         self.closing = False
+        self.slots = Slots(self.tasks, lambda run: services.seams.background(self.again(run), f"child {run}"))
         self.parked: set[str] = set()  # runs that wait, last driven here
         self.hand_on: Callable[[list[str]], Coroutine[Any, Any, None]] | None = None  # starts handlers of dead letters
         self._looking = self._heard = False
@@ -111,7 +115,7 @@ class Drives:
             loaded = await self.store.load(run)
             position = load(loaded)
             blobs = await reads.with_blobs(self.store, position)
-            ledger = await self._ledger(record)
+            ledger = await ledger_of(self.store, record)
         except RunOwned:
             raise
         except BaseException as error:
@@ -154,14 +158,6 @@ class Drives:
         """Say whether a drive here will still look at commands."""
         return run in self.tasks and not self.loops[run].over
 
-    async def _ledger(self, record: r.RunRecord) -> Ledger:
-        """Load the effects of other branches, where there can be any."""
-        tree_id = record.parent.tree if record.parent else record.id
-        if not record.head.branch and record.parent is None:
-            return Ledger(tree_id, [], "adopt")
-        adopt = record.parent.effects if record.parent else "adopt"
-        return Ledger(tree_id, await self.store.find(queries.Effects(tree=tree_id)), adopt)
-
     def begin(self, loop: RunLoop) -> None:
         """Let a loop drive its run in the background."""
         timer = self.timers.pop(loop.run, None)
@@ -197,6 +193,10 @@ class Drives:
             del self.tasks[run], self.loops[run]
         if task.cancelled() or self.closing:
             return
+        self.slots.next()
+        origin = loop.journal.record.origin
+        for above in origin.line if origin is not None else ():
+            self.services.notifier.wake(above)  # whoever waits for those may wait for this one
         error = task.exception()
         if error is not None:
             self.broken[run] = error
@@ -273,12 +273,13 @@ class Drives:
                     await asyncio.wait([task])
                     is_whole = not task.cancelled() and task.exception() is None  # its last write is durable
                     if loop.journal.head.status is COMPLETED and loop.over and is_whole:
-                        shown = reads.show(loop.position, loop.journal.blobs, loop.blueprint.codec)
-                        return Result(run, COMPLETED.value, reads.output(shown, loop.blueprint))
+                        shown = show(loop.position, loop.journal.blobs, loop.blueprint.codec)
+                        return Result(run, COMPLETED.value, output(shown, loop.blueprint))
                     await asyncio.sleep(0)  # its callback has to run
                     continue
                 record = await reads.get(self.store, run)
-                if await self.is_over(record, timers=timers) and not await self._goes_on(record):
+                is_over = await self.is_over(record, timers=timers) and not await self._goes_on(record)
+                if is_over and not await self._is_below(record, timers=timers):
                     result = await reads.result(self.store, run, self.blueprints.get(record.definition))
                     if result.status != Status.RUNNING:  # or somebody has gone on with it since
                         return result
@@ -295,6 +296,15 @@ class Drives:
         await self.again(record.id)
         return True
 
+    async def _is_below(self, record: r.RunRecord, *, timers: bool) -> bool:
+        """Say whether something goes on below a run that waits."""
+        here = [loop.journal.record for loop in self.loops.values() if not loop.over]
+        return record.head.status is WAITING and await is_going_on(self.services, record, here, timers=timers)
+
+    async def is_told(self, record: r.RunRecord) -> bool:
+        """Say whether a follower of a run has heard all that will happen by itself."""
+        return await self.is_over(record, timers=False) and not await self._is_below(record, timers=False)
+
     async def is_over(self, record: r.RunRecord, *, timers: bool) -> bool:
         """Say whether to stop waiting for a run; a run that has ended has ended, whoever drove it.
 
@@ -303,26 +313,16 @@ class Drives:
         """
         if record.id in self.tasks:
             return False
-        is_settled = await self.is_settled(record, timers=timers)
+        settled = await is_settled(self.store, record, timers=timers)
         fenced = isinstance(self.broken.get(record.id), StaleLease)
-        if not is_settled or not (fenced or record.head.status in ENDED):
+        if not settled or not (fenced or record.head.status in ENDED):
             self.check(record.id)
-        return is_settled
+        return settled
 
     def check(self, run: str) -> None:
         """Raise what ended a drive of this run here before its time, if anything did."""
         if run not in self.tasks and run in self.broken:
             raise self.broken[run]
-
-    async def is_settled(self, record: r.RunRecord, *, timers: bool) -> bool:
-        """Say whether nothing goes on by itself any more; a question's clock is no timer: people are waited for."""
-        head = record.head
-        if head.status is WAITING:
-            if timers or head.due_at is None:
-                return True
-            asked = await self.store.find(queries.Questions(run=record.id))
-            return any(head.due_at in (*one.terms.remind, one.terms.due_at) for one in asked)
-        return head.status in ENDED or head.status is PAUSED
 
     async def close(self) -> None:
         """Let go of every run: what runs is interrupted, and goes on when it is next claimed."""

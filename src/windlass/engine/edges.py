@@ -9,6 +9,7 @@ from windlass.engine import failures
 from windlass.engine.boundary import MORE
 from windlass.engine.dead import fail
 from windlass.engine.drive import Drive
+from windlass.engine.kin import leave
 from windlass.engine.questions import question
 from windlass.engine.reconcile import reconcile
 from windlass.policies.budget import WrapUp, handed_to, in_units
@@ -101,6 +102,8 @@ async def wrap_up(drive: Drive) -> None:
     await failures.withdraw(drive)
     planned = Planned(f"{node}#{position.visits.get(node, 0) + 1}[{WRAP}]")
     dropped = tuple(address for address in position.waiting if address not in position.settled)
+    for address in dropped:
+        leave(drive.journal, address, "its parent wraps up")
     drive.known = {}
     for rest in (drive.ready, drive.resting, drive.held, drive.unfunded):
         rest.clear()

@@ -75,5 +75,5 @@ def _is_blocked(drive: Drive, pending: Pending) -> bool:
     """It can do nothing new: it failed, its retry or timer is not due, or its questions are open."""
     now = drive.clock.now()
     late = any(due > now and due not in pending.fired for due in pending.timers.values())
-    asks = bool(pending.open_questions) and not pending.stale
-    return pending.is_failed or (pending.due_at or 0) > now or late or asks
+    waits = bool(pending.open_questions or pending.open_children) and not pending.stale
+    return pending.is_failed or (pending.due_at or 0) > now or late or waits

@@ -23,8 +23,10 @@ from windlass.core.position import load
 from windlass.core.states import COMPLETED, ENDED
 from windlass.engine import handing, reads
 from windlass.engine.answers import answer, find
-from windlass.engine.control import Control, Options
+from windlass.engine.births import Options
+from windlass.engine.control import Control
 from windlass.engine.handing import Known
+from windlass.engine.outputs import show
 
 BEGIN = "definition:"
 TAG = "escalation"  # of a run that was started on a question: the question's id
@@ -118,7 +120,7 @@ async def _given(control: Control, asked: r.Question, blueprint: Blueprint) -> d
 async def state_of(control: Control, run: str) -> dict[str, Any]:
     """Show a run's channels as plain JSON; a note instead of what is too large."""
     position = load(await control.store.load(run))
-    shown = reads.show(position, await reads.with_blobs(control.store, position), reads.LENIENT)
+    shown = show(position, await reads.with_blobs(control.store, position), reads.LENIENT)
     plain: dict[str, Any] = msgspec.to_builtins(shown, str_keys=True, enc_hook=_plain)
     size = len(msgspec.json.encode(plain))
     return plain if size <= MOST_STATE else {"too large to show": size}

@@ -21,7 +21,18 @@ from windlass.core.clock import Seams
 from windlass.core.errors import BudgetExceeded, StoreError
 from windlass.core.records import RunRecord
 from windlass.core.tallies import Amounts, BudgetAnswer, BudgetOp, BudgetState, Op, held_key
-from windlass.engine.allowance import DAY_SECONDS, ONE, PORTIONS, Level, add, exceeded, levels_of, open_to, room
+from windlass.engine.allowance import (
+    ABOVE,
+    DAY_SECONDS,
+    ONE,
+    PORTIONS,
+    Level,
+    add,
+    exceeded,
+    levels_of,
+    open_to,
+    room,
+)
 from windlass.policies.budget import DECLARED, in_numbers
 from windlass.policies.chain import Bounds
 from windlass.policies.keys import tally_key
@@ -39,7 +50,8 @@ class Escrow:
         self.background = seams.background
         self.record = record
         self.run, self.epoch, self.tenant = record.id, record.epoch, record.tenant
-        self.levels = levels = list(levels_of(bounds))
+        above = record.origin.budgets if record.origin is not None else ()
+        self.levels = levels = [*levels_of(bounds), *(Level(ABOVE, one.limit, of=one.run) for one in above)]
         self.past: list[Level] = []  # windows that have ended, with calls in flight that were set aside in them
         self.is_unsure = False  # what was spent was told, and nobody knows whether it arrived
         self.owed: list[Adjust] = []  # for the next write, of windows that have ended
@@ -332,4 +344,6 @@ async def written_off(store: Store, record: RunRecord, now: float) -> list[Adjus
     windows = await store.find(queries.Tallies(prefix=f"{of_tenant}|"))
     names = {held_key(key, record.id): key for key in (of_tenant, *(tally.key for tally in windows))}
     held = await store.find(queries.Tallies(keys=tuple(names)))
-    return [Adjust(key, op) for key in (own, *(names[tally.key] for tally in held))]
+    drawn = record.origin.budgets if record.origin is not None else ()
+    above = [tally_key("budget", "run", one.run) for one in drawn]
+    return [Adjust(key, op) for key in (own, *above, *(names[tally.key] for tally in held))]

@@ -17,7 +17,8 @@ from windlass.core.blueprint import Blueprint
 from windlass.core.changes import LetterPut
 from windlass.core.errors import RunExists, StoreError, WindlassError
 from windlass.core.letters import DeadLetter
-from windlass.engine.control import Control, Options
+from windlass.engine.births import Options
+from windlass.engine.control import Control
 from windlass.engine.dead import TAG, run_of
 from windlass.engine.redacting import cleaned
 from windlass.policies.budget import handed_to

@@ -56,6 +56,9 @@ class Journal:
         self.at_release: list[Change] = []  # what the write that gives the run up carries
         # What rides along with each write, given the step, the bytes of its row, and whether the run needs no more.
         self.rider: Callable[[Step | None, int, bool], list[Change]] | None = None
+        # What a row that ends the run tells the run's parent, given its status and what it says.
+        self.farewell: Callable[[Status, tuple[Said, ...]], tuple[Change, ...]] | None = None
+        self.posted: list[tuple[str, str]] = []  # commands of this run to others: which run, and the verb
         self.answered: Callable[[list[Adjust], tuple[Answer, ...]], None] = lambda *_: None
         self._ops: list[Op] = []
         self._said: list[Said] = []
@@ -223,10 +226,12 @@ class Journal:
         row = Row(run, first, last, position.branch, position.n, kind, now, data, row_digest(run, first, last, data))
         position.rows += 1
         position.row_bytes += len(data)
-        crashes = 0 if kind == "step" else self.head.crashes
+        before, crashes = self.head.status, 0 if kind == "step" else self.head.crashes
         self.head = Head(status, position.branch, position.n, last, due_at, crashes)
         if release:
             changes += tuple(self.at_release)
+        if self.farewell is not None and status in ENDED and status is not before:
+            changes += cleaned(self.farewell(status, said))
         due = position.rows >= MOST_ROWS or position.row_bytes >= max(MOST_ROW_BYTES, position.snapshot_bytes)
         if due or self.snapshot_due:
             changes += self.snapshot()

@@ -17,6 +17,7 @@ from windlass.core import records as r
 from windlass.core.position import Position
 from windlass.engine.activation import Activation
 from windlass.engine.journal import Journal
+from windlass.stores.base import Store
 
 REPLACED = "\x1f"  # in a line's key: what follows is the generation of one that its own branch has replaced
 ANEW = "it was asked for with other arguments, and made anew"
@@ -169,3 +170,12 @@ def ordered(lines: Iterable[r.Effect]) -> list[list[r.Effect]]:
     found = list(reversed(groups.values()))
     found.sort(key=lambda group: min(line.seq for line in group), reverse=True)  # stable: of two at once the later line
     return found
+
+
+async def ledger_of(store: Store, record: r.RunRecord) -> Ledger:
+    """Load the effects of a run's other branches and of its family, where there can be any."""
+    tree_id = record.parent.tree if record.parent else record.id
+    if not record.head.branch and record.parent is None:
+        return Ledger(tree_id, [], "adopt")
+    adopt = record.parent.effects if record.parent else "adopt"
+    return Ledger(tree_id, await store.find(queries.Effects(tree=tree_id)), adopt)

@@ -23,6 +23,7 @@ from windlass.engine.drive import Drive
 from windlass.engine.edges import check_begin, exceed, is_wrapped, wrap_up
 from windlass.engine.entry import enter
 from windlass.engine.execute import attempt
+from windlass.engine.kin import leave
 from windlass.engine.ledger import in_doubt
 from windlass.engine.reconcile import reconcile
 from windlass.engine.tree import roll_back
@@ -198,6 +199,7 @@ class RunLoop(Drive):
             if done is None:
                 continue
             finished.append(done)
+            leave(self.journal, done.address)
             self.known[done.address] = outcome.known
             if self.has_streams:
                 output = done.writes.get(activation.node.output or "")
@@ -289,10 +291,12 @@ class RunLoop(Drive):
         if due is not None and due - now <= SOON_SECONDS:
             await self._wait(due)
             return
-        waiting = [id_ for pending in self.position.pending.values() for id_ in pending.open_questions]
+        pending = self.position.pending.values()
+        waiting = [id_ for one in pending for id_ in one.open_questions]
+        children = [id_ for one in pending for id_ in one.open_children]
         if self.news:
             return
-        self.journal.say("run.parked", questions=waiting, due_at=due)
+        self.journal.say("run.parked", questions=waiting, children=children, due_at=due)
         self.over = True
         await self.journal.write("record", status=WAITING, due_at=due, release=True)
 

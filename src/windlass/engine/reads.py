@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from msgspec import UNSET, Struct, json
+from msgspec import Struct, json
 
 from windlass.core import queries
 from windlass.core import records as r
@@ -15,7 +15,9 @@ from windlass.core.position import Position, load
 from windlass.core.records import BODY
 from windlass.core.states import ENDED, PAUSED, WAITING, Status
 from windlass.core.words import Result
+from windlass.engine.family import questions
 from windlass.engine.notifier import Ear, Notifier
+from windlass.engine.outputs import output, show
 from windlass.engine.tree import Target, position_at, resolve, steps
 from windlass.stores.base import Store
 
@@ -69,16 +71,6 @@ async def with_blobs(store: Store, position: Position) -> dict[str, bytes]:
     needed = position.references()
     found = await store.find(queries.Blobs(digests=tuple(sorted(needed)))) if needed else []
     return {blob.digest: blob.content for blob in found}
-
-
-def show(position: Position, blobs: Mapping[str, bytes], codec: Codec) -> dict[str, Any]:
-    """Decode the public channels of a position that have a value."""
-    shown = {}
-    for name, channel in position.channels.items():
-        value = UNSET if name.startswith("join:") else channel.decode(codec, blobs.__getitem__)
-        if value is not UNSET and (channel.count or channel.version):
-            shown[name] = value
-    return shown
 
 
 async def state(store: Store, run: str, at: Target | None, blueprint: Blueprint | None) -> dict[str, Any]:
@@ -215,20 +207,12 @@ async def result(store: Store, run: str, blueprint: Blueprint | None) -> Result:
     record = loaded.record
     head = record.head
     if head.status is not Status.COMPLETED:
-        asked = await store.find(queries.Questions(run=run))
+        asked = await questions(store, run)
         return Result(run, head.status.value, None, tuple(question.id for question in asked), head.due_at)
     position = load(loaded)
     codec = blueprint.codec if blueprint is not None else LENIENT
     shown = show(position, await with_blobs(store, position), codec)
     return Result(run, head.status.value, output(shown, blueprint))
-
-
-def output(shown: dict[str, Any], blueprint: Blueprint | None) -> Any:
-    """Pick a run's output out of its channels: the single sink's value, a dict by sink, or all channels."""
-    sinks = blueprint.sinks if blueprint is not None else ()
-    if len(sinks) == 1:
-        return shown.get(sinks[0])
-    return {name: shown.get(name) for name in sinks} if sinks else shown
 
 
 async def last_failure(store: Store, run: str) -> dict[str, Any] | None:

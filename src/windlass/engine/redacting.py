@@ -19,7 +19,7 @@ from msgspec import Raw, Struct
 from windlass.core import ops as o
 from windlass.core.audit import Account, ModelUse, ToolUse
 from windlass.core.blueprint import Blueprint
-from windlass.core.changes import Adjust, BlobPut, CommandTaken, ItemsPut, ManifestPut
+from windlass.core.changes import Adjust, BlobPut, CommandTaken, ItemsPut, ManifestPut, RunPut
 from windlass.core.codec import Codec
 from windlass.core.errors import SecretInName
 from windlass.core.records import ENCODER, Finished, Said
@@ -30,7 +30,7 @@ S = TypeVar("S", bound=Struct)
 P = TypeVar("P", bound="tuple[Any, ...]")
 LENIENT: Final = Codec(lenient=True)
 WRITTEN: Final = frozenset({  # they hold names, numbers, and what the codec wrote: no text of their own
-    BlobPut, ManifestPut, ItemsPut, CommandTaken, Adjust, o.EffectIntended, o.TimerSet, o.AttemptsReset,
+    BlobPut, ManifestPut, ItemsPut, CommandTaken, RunPut, Adjust, o.EffectIntended, o.TimerSet, o.AttemptsReset,
 })  # fmt: skip
 NAMES: Final = frozenset({
     "address", "key", "id", "run", "definition", "name", "node", "tree", "effect_key", "undo", "undo_key", "undo_for",
@@ -40,7 +40,7 @@ TOLD: Final = frozenset({Account, ModelUse, ToolUse})  # their names are what a 
 LINKS: Final = frozenset({"key"})
 PLACES: Final[dict[type, str]] = {
     o.CallRecorded: "call", o.EffectIntended: "arguments", o.EffectCompleted: "effect", o.QuestionAsked: "question",
-    o.QuestionAnswered: "answer", o.AttemptFailed: "failure",
+    o.QuestionAnswered: "answer", o.ChildEnded: "child", o.AttemptFailed: "failure",
 }  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Runtime: the front door. It opens a store, drives runs, and steers them; every verb works from any process."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,12 +18,14 @@ from windlass.core.owner import this_process
 from windlass.core.states import FAILED
 from windlass.core.talk import Model, models_of
 from windlass.core.words import Result
-from windlass.engine import answers, escalations, people, reads, redrive
+from windlass.engine import answers, escalations, family, people, reads, redrive
 from windlass.engine.activation import Activation
+from windlass.engine.births import Options
 from windlass.engine.context import Context, SyncContext
-from windlass.engine.control import Control, Options
+from windlass.engine.control import Control
 from windlass.engine.drives import Drives
 from windlass.engine.lease import Heartbeat
+from windlass.engine.nest import Nest
 from windlass.engine.notifier import Notifier
 from windlass.engine.pool import Pool
 from windlass.engine.redacting import masked
@@ -33,8 +36,6 @@ from windlass.engine.watchdog import Watchdog
 from windlass.policies.chain import NO_PLATFORM
 from windlass.policies.platform import Platform
 from windlass.stores.base import Store, open_store
-
-Settled = Callable[[r.RunRecord], Awaitable[bool]]
 
 
 def make_context(activation: Activation) -> SyncContext:
@@ -78,6 +79,7 @@ class Runtime:
         self.services = Services(self.store, self._seams, owner, notifier, pool, make_context, *self._declared)
         self._drives = Drives(self.services, self._definitions, timers=self._timers)
         self._control = Control(self.services, self._drives)
+        self.services.nest = Nest(self._control)
         escalations.bind(self._control)
         drives = self._drives
         self.watchdog = Watchdog(self._seams.clock, drives.running, lambda: bool(drives.tasks))
@@ -168,6 +170,10 @@ class Runtime:
         """
         await self._drives.drive(run)
 
+    def drive_at_most(self, runs: int) -> None:
+        """Let child runs beyond so many wait for a slot, here or in another process; what is started is not held."""
+        self._drives.slots.most = runs
+
     @property
     def driving(self) -> list[str]:
         """The runs that this runtime drives at the moment."""
@@ -232,18 +238,26 @@ class Runtime:
         """Return the channels that differ between two checkpoints: name → (at a, at b)."""
         return reads.differences(await self.state(run, a), await self.state(run, b))
 
-    async def events(self, run: str, *, after: int = 0, follow: bool = False) -> AsyncIterator[Event]:
+    async def events(
+        self, run: str, *, after: int = 0, follow: bool = False, children: bool = False
+    ) -> AsyncIterator[Event]:
         """Yield a run's events after number `after`; with `follow`, until the run settles.
+
+        Args:
+            children: those of its child runs as well, each with its `path`, and of theirs.
 
         Raises:
             RunUnknown: no run has this id.
             StoreError: this process drives the run, and its store failed.
         """
+        if children:
+            read = partial(self.events, follow=follow)
+            async for event in family.stream(read, self._seams, run, after=after, at_once=follow):
+                yield event
+            return
         log = lambda: (loop := self._drives.loops.get(run)) and loop.items  # noqa: E731
-        settled: Settled = lambda record: self._drives.is_over(record, timers=False)  # noqa: E731
-        async for event in reads.events(
-            self.store, self.services.notifier, run, after, log, settled if follow else None
-        ):
+        settled = self._drives.is_told if follow else None
+        async for event in reads.events(self.store, self.services.notifier, run, after, log, settled):
             yield event
 
     async def audit(self, run: str) -> list[Account]:
@@ -257,8 +271,10 @@ class Runtime:
         return await self.store.find(queries.Runs(**filters))
 
     async def questions(self, run: str | None = None) -> list[r.Question]:
-        """Return open questions, oldest first."""
-        return await self.store.find(queries.Questions(run=run))
+        """Return open questions, oldest first: all, or those of a run and of the children that it waits for."""
+        if run is None:
+            return await self.store.find(queries.Questions())
+        return await family.questions(self.store, run)
 
     async def dead_letters(self, **filters: Any) -> list[DeadLetter]:
         """Return dead letters, newest first; filters are those of `redrive.letters`."""

@@ -80,6 +80,7 @@ class Services:
         models: those of the deployment: they replace a definition's of the same name.
         strict: tasks may go outside through their ports only.
         seen: breakers, by the key of their tally, as this process saw them last.
+        nest: what starts child runs, and lets runs hear of each other (`nest.Nest`).
     """
 
     store: Store
@@ -94,6 +95,7 @@ class Services:
     seen: dict[str, Seen] = field(default_factory=dict)
     escalate: Callable[[str], Coroutine[Any, Any, str]] | None = None  # starts what a question was put to
     escalation_ended: Callable[[RunRecord], Coroutine[Any, Any, None]] | None = None
+    nest: Any = None
     _rules: dict[tuple[str, str, tuple[str, ...]], Rules] = field(default_factory=dict)
 
     @property

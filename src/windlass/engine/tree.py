@@ -15,13 +15,15 @@ from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import CheckpointUnknown
 from windlass.core.position import Position, load, parse, settle
 from windlass.core.records import BODY, Body
-from windlass.core.states import PAUSED, RUNNING
+from windlass.core.states import ENDED, PAUSED, RUNNING
 from windlass.engine.drive import Drive
 from windlass.engine.failures import withdraw
-from windlass.engine.undo import ask_about, undo_after
+from windlass.engine.kin import cascade, post
+from windlass.engine.undo import ask_about, is_after, undo_after
 from windlass.stores.base import Store
 
 PAGE = 1_000
+MOST_CHILDREN = 100_000
 Target = int | str | tuple[str, int]  # a checkpoint, a savepoint or node by name, or (node, visit)
 
 
@@ -189,6 +191,7 @@ async def roll_back(drive: Drive) -> None:
         await drive.end(PAUSED, "run.paused", error=str(error))
         return
     report = await undo_after(drive, position)
+    cancelled, standing = await leave_children(drive, position)
     await withdraw(drive)
     begin_anew(position)
     crashpoint("branch.before")
@@ -202,12 +205,35 @@ async def roll_back(drive: Drive) -> None:
         undone=report.undone,
         standing=report.standing,
         in_doubt=report.in_doubt,
+        children_cancelled=cancelled,
+        children_standing=standing,
         by=arguments.get("by", ""),
     )
     ask_about(drive, position, report.asked)
     goes_on = bool(arguments.get("go_on"))
+    if not goes_on:
+        cascade(journal, PAUSED)
     drive.over = True
     await journal.write("record", status=RUNNING if goes_on else PAUSED, release=True)
+
+
+async def leave_children(drive: Drive, target: Position) -> tuple[list[str], list[str]]:
+    """Cancel the children that were started after the target and have not ended; the others stand, with their effects.
+
+    A child that goes on in the target's plan goes on. What is started anew adopts what the one before did outside.
+    """
+    kept = {child.id for pending in target.pending.values() for child in pending.children.values()}
+    cancelled, standing = [], []
+    for one in await drive.services.store.find(queries.Runs(parent=drive.run, limit=MOST_CHILDREN)):
+        origin = one.origin
+        if origin is None or one.id in kept or not is_after(origin.address, target):
+            continue
+        if one.head.status in ENDED or origin.detached:
+            standing.append(one.id)
+        else:
+            cancelled.append(one.id)
+            post(drive.journal, one.id, "cancel")
+    return cancelled, standing
 
 
 def begin_anew(position: Position) -> None:
@@ -227,4 +253,6 @@ def fork_position(position: Position, run: str) -> Position:
     position.seq = 0
     position.settled.clear()
     begin_anew(position)
+    for pending in position.pending.values():  # what the other run waits for tells that one of its end
+        pending.children = {key: child for key, child in pending.children.items() if not child.is_open}
     return position

@@ -58,7 +58,7 @@ async def undo_after(drive: Drive, target: Position) -> Report:
     }  # fmt: skip
     for lines in ordered(await drive.services.store.find(queries.Effects(run=drive.run))):
         line = min(lines, key=lambda line: RANK.index(line.status))
-        if line.status == "not_done" or line.effect_key in here or not _is_after(line, target):
+        if line.status == "not_done" or line.effect_key in here or not is_after(line.address, target):
             continue
         undoing = Undoing(drive, lines, line)
         if line.status == "undone":
@@ -87,10 +87,10 @@ def ask_about(drive: Drive, position: Position, asked: list[r.Effect]) -> None:
         drive.journal.note(question(drive.journal, line.address, key, undo_prompt(line), UNDO_SCHEMA, about))
 
 
-def _is_after(line: r.Effect, target: Position) -> bool:
-    """An effect is after the target if its activation has yet to finish there."""
-    node, visit, _ = parse(line.address)
-    return target.visits.get(node, 0) < visit or line.address in target.waiting
+def is_after(address: str, target: Position) -> bool:
+    """Say whether what an activation did is after the target: it has yet to finish there."""
+    node, visit, _ = parse(address)
+    return target.visits.get(node, 0) < visit or address in target.waiting
 
 
 class Undoing:

@@ -90,6 +90,7 @@ class DefinitionOptions(TypedDict, total=False):
         redact: what is not kept of any value, beside known secrets.
         dead_letters: a definition, or its name: started on what ran out of attempts, budget or time.
         rules: for what is expected of outputs, by type or field; adding one touches no task.
+        children: definitions that the tasks start runs of, with `ctx.run` and its like.
         defaults: policies for the tasks that do not declare them.
     """
 
@@ -107,6 +108,7 @@ class DefinitionOptions(TypedDict, total=False):
     redact: Redact | None
     dead_letters: str | Definition
     rules: "Rules | Sequence[OutputRule | Callable[..., Any]]"
+    children: Sequence[Definition]
     defaults: TaskDefaults
 
 
@@ -252,8 +254,25 @@ def boundaries(
         "models": models_of(options.get("models", ()), where),
         "defaults": Declared(**_attempts(defaults, f"defaults= of {where}")) if defaults else None,
         "dead_letters": handled_by,
-        "companions": tuple(one for one in (handler, getattr(edge, "given", None)) if hasattr(one, "compile")),
+        "companions": (
+            *(one for one in (handler, getattr(edge, "given", None)) if hasattr(one, "compile")),
+            *children_of(options.get("children", ()), where),
+        ),
     }
+
+
+def children_of(given: Any, where: str) -> tuple[Definition, ...]:
+    """Read `children=`.
+
+    Raises:
+        DefinitionError: one is no definition.
+    """
+    declared = tuple(given) if isinstance(given, list | tuple) else (given,)
+    for one in declared:
+        if not hasattr(one, "compile"):
+            hint = "children=[...] takes pipelines and graphs"
+            raise DefinitionError("definition.child", f"{where}: {one!r} is no definition to run", hint=hint)
+    return declared
 
 
 def wraps_up_at(options: DefinitionOptions) -> list[str]:

@@ -8,6 +8,7 @@ from windlass.core.codec import MAX_VALUE, Codec
 from windlass.core.errors import DefinitionError
 from windlass.core.redact import read_redact
 from windlass.core.types import collect, spell
+from windlass.core.words import Failed
 from windlass.graph.options import DefinitionOptions
 
 DURABILITIES = ("sync", "async", "exit")
@@ -22,7 +23,8 @@ def codec(annotations: Iterable[Any], **options: Unpack[DefinitionOptions]) -> C
     named: dict[Any, None] = {}
     unhashable: dict[int, Any] = {}
     of_tools = [kind for one in options.get("tools", ()) for kind in one.types.values()]
-    for annotation in (*annotations, *of_tools, *options.get("types", ())):
+    failed = (Failed,) if options.get("children") else ()  # what a fan-out of children may hand back
+    for annotation in (*annotations, *of_tools, *options.get("types", ()), *failed):
         try:
             named[annotation] = None
         except TypeError:  # an Annotated with a list or dict in it

@@ -8,7 +8,7 @@ from math import isnan
 from msgspec import MsgspecError, Raw
 from msgspec.structs import replace
 
-from windlass.core.changes import Write
+from windlass.core.changes import BlobPut, ManifestPut, Write
 from windlass.core.errors import (
     AlreadyAnswered,
     QuestionExpired,
@@ -18,7 +18,8 @@ from windlass.core.errors import (
     StoreError,
 )
 from windlass.core.position import onward
-from windlass.core.records import ENCODER, Command, Manifest, Owner, Question, Row
+from windlass.core.records import ENCODER, Command, Manifest, Owner, Question, Row, RunRecord
+from windlass.core.states import CANCELLED, COMPLETED, FAILED
 from windlass.stores.base import row_digest
 
 LAST_EVENT = 2**32 - 1  # what fits into half a log key of SQLite
@@ -79,6 +80,31 @@ def answer(command: Command, question: Question | None, value: Raw) -> Question:
         raise QuestionExpired(f"question {question.id} of run {question.run}: its deadline has passed")
     by = command.by or str(command.arguments.get("by") or "")
     return replace(question, status="answered", answer=value, by=by, answered_at=command.at)
+
+
+def is_in_vain(command: Command, status: str) -> bool:
+    """Say whether a command that another run posts would never be taken, or of no use: see `CommandPut`."""
+    return status in (COMPLETED, CANCELLED) or (status == FAILED and command.verb != "child")
+
+
+def is_kin(command: Command) -> bool:
+    """Say whether another run posted a command: it is of no use to a run that has ended."""
+    return command.verb == "child" or bool(command.arguments.get("cascade"))
+
+
+def check_birth(record: RunRecord, first: Write) -> None:
+    """Refuse a run that is made within a write of another and could not be made by itself.
+
+    Raises:
+        StoreError: its first write is of another run, leaves a gap, or changes what is not its own.
+    """
+    check_write(first)
+    if (
+        first.run != record.id
+        or first.after
+        or not all(isinstance(change, BlobPut | ManifestPut) for change in first.changes)
+    ):
+        raise StoreError(f"run {record.id} cannot begin with this write of {first.run}")
 
 
 def owned(run: str, owner: Owner, until: float) -> RunOwned:

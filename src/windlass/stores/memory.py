@@ -72,17 +72,34 @@ class MemoryStore:
             raise StoreError(f"run {record.id} cannot begin with a row of {first.run}")
         if record.id in world.runs:
             raise RunExists(f"run {record.id!r} exists in {self.url}")
-        plain = replace(record, head=r.Head(), epoch=0, owner=None, owner_until=None, updated_at=0.0)
-        kept = Kept(world.made, RECORD.decode(checks.encoded(plain)), owner.id if owner else None)
+        kept = self._new(record, owner)
         apply, answers = self._prepare(record.id, kept, first.changes)
         crashpoint("create.inside")
-        if owner is not None:
-            world.leases[owner.id] = (owner, self._clock.now() + LEASE_SECONDS)
-        world.runs[record.id] = kept
-        world.made += 1
-        self._append(kept, first, apply)
+        self._add(kept, first, apply, owner)
         crashpoint("create.after")
         return answers
+
+    def _new(self, record: RunRecord, owner: Owner | None) -> Kept:
+        plain = replace(record, head=r.Head(), epoch=0, owner=None, owner_until=None, updated_at=0.0)
+        return Kept(self._world.made, RECORD.decode(checks.encoded(plain)), owner.id if owner else None)
+
+    def _add(self, kept: Kept, first: Write, apply: Sequence[Callable[[], object]], owner: Owner | None) -> None:
+        world = self._world
+        if owner is not None:
+            world.leases[owner.id] = (owner, self._clock.now() + LEASE_SECONDS)
+        kept.no = world.made
+        world.runs[kept.record.id] = kept
+        world.made += 1
+        self._append(kept, first, apply)
+
+    def _born(self, put: changes.RunPut) -> list[Callable[[], object]]:
+        """Prepare a run that a write of another makes; nothing, if there is one of its id."""
+        checks.check_birth(put.record, put.first)
+        if put.record.id in self._world.runs:
+            return []
+        kept = self._new(put.record, put.owner)
+        apply, _ = self._prepare(put.record.id, kept, put.first.changes)
+        return [partial(self._add, kept, put.first, apply, put.owner)]
 
     async def commit(self, write: Write) -> tuple[Answer, ...]:
         """Append rows and apply changes, fenced by epoch and head; see `Store.commit`."""
@@ -140,6 +157,10 @@ class MemoryStore:
                     apply.append(partial(world.letters.__setitem__, letter.id, checks.encoded(letter)))
                 case changes.BlobPut(blob):
                     apply.append(partial(world.keep, blob))
+                case changes.RunPut() if kept is not None:
+                    apply += self._born(change)
+                case changes.CommandPut(command) if kept is not None:
+                    apply.append(partial(world.post, command, checks.encoded(command)))
                 case _ if kept is not None:
                     apply += _of_run(world, kept, change)
                 case _:

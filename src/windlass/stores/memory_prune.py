@@ -11,7 +11,8 @@ from windlass.core.states import Status
 from windlass.core.tallies import held_key
 from windlass.policies.keys import tally_key
 from windlass.stores import retention
-from windlass.stores.memory_world import EFFECT, LAST, LETTER, QUESTION, Kept, World
+from windlass.stores.checks import is_kin
+from windlass.stores.memory_world import COMMAND, EFFECT, LAST, LETTER, QUESTION, Kept, World
 from windlass.stores.retention import Mark, Pruned, Rule
 
 Points = dict[str, Counter[tuple[int, int]]]  # run → the checkpoints that forks of it began at
@@ -30,16 +31,23 @@ def prune(world: World, now: float, **options: Any) -> dict[str, Any]:
     for kept in world.runs.values():
         if kept.record.parent is not None:
             _count(points, kept.record.parent, 1)
-    for kept in list(reversed(world.runs.values())):
-        if not _matches(kept, rule):
-            continue
-        try:
-            if rule.keep == "heads":
-                _trim(world, kept, rule, frozenset(+points.get(kept.record.id, Counter())), done)
-            else:
-                _remove(world, kept, rule, points, done)
-        except StoreCorrupt:
-            done.keep("damaged")
+    gone: set[str] = set()
+    left = [kept for kept in reversed(world.runs.values()) if _matches(kept, rule)]
+    while left:
+        children = [kept for kept in left if rule.keep == "nothing" and _is_child(world, kept, gone)]
+        for kept in [kept for kept in left if kept not in children]:
+            try:
+                if rule.keep == "heads":
+                    _trim(world, kept, rule, frozenset(+points.get(kept.record.id, Counter())), done)
+                elif _remove(world, kept, rule, points, done):
+                    gone.add(kept.record.id)
+            except StoreCorrupt:
+                done.keep("damaged")
+        if len(children) == len(left):
+            for _ in children:
+                done.keep("child")
+            break
+        left = children
     if not rule.dry_run:
         _sweep(world, rule, done)
         world.writes += 1
@@ -66,11 +74,17 @@ def _matches(kept: Kept, rule: Rule) -> bool:
     )
 
 
-def _remove(world: World, kept: Kept, rule: Rule, points: Points, done: Pruned) -> None:
+def _is_child(world: World, kept: Kept, gone: set[str]) -> bool:
+    """Say whether a run is kept for its parent's sake: as long as that is there, or would be."""
+    origin = kept.record.origin
+    return origin is not None and not origin.detached and origin.run in world.runs and origin.run not in gone
+
+
+def _remove(world: World, kept: Kept, rule: Rule, points: Points, done: Pruned) -> bool:
     why = _reason_to_keep(world, kept, rule, points)
     if why:
         done.keep(why)
-        return
+        return False
     run = kept.record.id
     done.runs += 1
     done.rows += sum(row.kind != "pruned" for row in kept.rows)
@@ -78,7 +92,7 @@ def _remove(world: World, kept: Kept, rule: Rule, points: Points, done: Pruned) 
     if kept.record.parent is not None:
         _count(points, kept.record.parent, -1)
     if rule.dry_run:
-        return
+        return True
     del world.runs[run]
     world.commands -= kept.commands
     for id_ in [id_ for id_, body in world.questions.items() if QUESTION.decode(body).run == run]:
@@ -93,6 +107,7 @@ def _remove(world: World, kept: Kept, rule: Rule, points: Points, done: Pruned) 
     if kept.record.parent is None:  # the effects of a tree go with its first run
         for key in [key for key in world.effects if key[0] == run]:
             del world.effects[key]
+    return True
 
 
 def _reason_to_keep(world: World, kept: Kept, rule: Rule, points: Points) -> str:
@@ -103,7 +118,9 @@ def _reason_to_keep(world: World, kept: Kept, rule: Rule, points: Points) -> str
     if +points.get(run, Counter()):
         return "forked"
     questions = (QUESTION.decode(body) for body in world.questions.values())
-    if kept.waiting or any(asked.run == run and asked.status in ("open", "answered") for asked in questions):
+    posted = (COMMAND.decode(body) for body in kept.waiting.values())
+    is_asked = any(asked.run == run and asked.status in ("open", "answered") for asked in questions)
+    if is_asked or not all(map(is_kin, posted)):
         return "asked"
     effects = (EFFECT.decode(body) for body in world.effects.values())
     if any(effect.run == run and effect.status in ("intended", "undoing") for effect in effects):

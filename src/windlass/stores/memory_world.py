@@ -1,6 +1,7 @@
 """What the memory store keeps, and how a query finds it: a dictionary per kind, walked from end to end."""
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any, TypeVar
 
@@ -72,6 +73,15 @@ class World:
         self.blobs.setdefault(blob.digest, blob.content)
         self.marked.pop(blob.digest, None)
 
+    def post(self, command: r.Command, body: bytes) -> None:
+        """Keep a command that another run posts, unless it was posted before, or nobody would take it."""
+        kept = self.runs.get(command.run)
+        if kept is None or command.id in self.commands or checks.is_in_vain(command, kept.head.status):
+            return
+        self.commands.add(command.id)
+        kept.commands.add(command.id)
+        kept.waiting[command.id] = body
+
     def stand(self, key: str, stand: Stand | None) -> None:
         """Let a tally stand at something else, or fall away."""
         if stand is None:
@@ -101,7 +111,7 @@ class World:
         """Answer a query."""
         match query:
             case queries.Runs():
-                wanted = [kept for kept in reversed(self.runs.values()) if self._is_wanted(kept, query, now)]
+                wanted = [kept for kept in self._candidates(query) if self._is_wanted(kept, query, now)]
                 return [self.record(kept) for kept in _first(wanted, query)]
             case queries.Work():
                 return [self.record(kept) for kept in _first(self._work(query, now), query)]
@@ -125,6 +135,13 @@ class World:
             case _:
                 raise StoreError(f"{type(query).__name__} is no query that this store knows")
 
+    def _candidates(self, query: queries.Runs) -> Iterable[Kept]:
+        """Walk the runs that a query may be about, newest first."""
+        if query.ids is None:
+            return reversed(self.runs.values())
+        named = (self.runs.get(run) for run in dict.fromkeys(query.ids))
+        return sorted((kept for kept in named if kept is not None), key=attrgetter("no"), reverse=True)
+
     def _blob(self, digest: str) -> r.Blob:
         if digest not in self.blobs:
             raise StoreCorrupt(f"blob {digest} is missing")
@@ -143,6 +160,7 @@ class World:
             and (query.definitions is None or record.definition in query.definitions)
             and (query.statuses is None or kept.head.status in query.statuses)
             and query.tenant in (None, record.tenant)
+            and _is_below(record, query)
             and query.tags.items() <= record.tags.items()
             and (query.after is None or (query.after in self.runs and kept.no < self.runs[query.after].no))
             and (not query.claimable or ((until is None or until <= now) and _has_work(kept, query.due_before)))
@@ -156,6 +174,12 @@ class World:
             for kept in wanted if kept.record.id not in query.besides
         ]  # fmt: skip
         return in_turn(ready, query.behind)
+
+
+def _is_below(record: RunRecord, query: queries.Runs) -> bool:
+    origin = record.origin
+    above = origin.line if origin is not None else ()
+    return (query.parent is None or above[-1:] == (query.parent,)) and (query.under is None or query.under in above)
 
 
 def _has_work(kept: Kept, due_before: float | None) -> bool:

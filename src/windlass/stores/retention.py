@@ -1,6 +1,7 @@
 """What may be dropped from a store, and what has to stand in its place (D24): the rules, for every store.
 
-Pruning has two acts. *Whole runs* that have ended go, with everything of theirs. The *history* of runs that stay goes:
+Pruning has two acts. *Whole runs* that have ended go, with everything of theirs; a child run that was waited for goes
+after its parent, and not before. The *history* of runs that stay goes:
 before savepoints, fork points and the head a snapshot is written, then the rows that lead there are replaced by one row
 of kind `pruned` that covers their events. So a log has no gap, and a row that follows a pruned one has a snapshot at
 its end. Rows are dropped from the end of a stretch towards its beginning: that holds after every transaction.

@@ -192,6 +192,14 @@ def _of_table(table: str) -> Callable[[Link, Seen], Iterator[Said]]:
     return walk
 
 
+def _of_children(link: Link, seen: Seen) -> Iterator[Said]:
+    """Compare children with their parents: whoever is waited for has somebody who waits."""
+    if not seen.has_log:
+        return
+    for run, no, above in link.execute(SQL["children_without_parents"]).fetchall():
+        yield f"run {run} is a child of run {above}, which is missing", no
+
+
 def _of_derived(link: Link, seen: Seen) -> Iterator[Said]:
     """Compare the tables beside each log with it."""
     if not seen.has_log:
@@ -228,6 +236,7 @@ WALKS: dict[str, Callable[[Link, Seen], Iterator[Said]]] = {
     **{table: _of_table(table) for table in BODIES},
     "tallies": tally_problems,
     "dead_letters": letter_problems,
+    "children": _of_children,
     "derived": _of_derived,
     "quarantine": _of_quarantine,
 }

@@ -15,6 +15,7 @@ from windlass.core.changes import (
     Adjust,
     BlobPut,
     Change,
+    CommandPut,
     CommandTaken,
     EffectPut,
     ItemsDropped,
@@ -22,6 +23,7 @@ from windlass.core.changes import (
     LetterPut,
     ManifestPut,
     QuestionPut,
+    RunPut,
     Write,
 )
 from windlass.core.clock import Clock
@@ -35,17 +37,17 @@ from windlass.core.errors import (
 )
 from windlass.core.owner import is_alive
 from windlass.core.records import ENCODER, Command, Head, Item, Owner, Question, RunRecord
-from windlass.core.tallies import Answer, BreakerOp
+from windlass.core.tallies import Answer
 from windlass.stores.base import LEASE_SECONDS
-from windlass.stores.checks import OF_QUESTIONS, answer, check_write, encoded, owned
+from windlass.stores.checks import OF_QUESTIONS, answer, check_birth, check_write, encoded, owned
 from windlass.stores.queries import queries
 from windlass.stores.sqlite_anchor import TICKS
 from windlass.stores.sqlite_file import Link
-from windlass.stores.sqlite_read import QUESTION, compression, opened, sealed, to_record, to_stand
-from windlass.stores.tallies import Changed, Stand, check_adjust, check_unfenced, settle
+from windlass.stores.sqlite_read import QUESTION, compression, opened, sealed, to_record
+from windlass.stores.sqlite_tallies import keep, may, run_of, tally
+from windlass.stores.tallies import Changed, check_adjust, check_unfenced, settle
 
 SQL = queries("sqlite")
-TALLY, SAVE_TALLY = SQL["tally"], SQL["save_tally"]
 MOVE_HEAD, MOVE_HEAD_AND_RELEASE, ADD_ROW = SQL["move_head"], SQL["move_head_and_release"], SQL["add_row"]
 Statement = tuple[str, tuple[Any, ...]]
 NO_CHANGES: tuple[Sequence[Statement], Sequence[Adjust]] = ((), ())
@@ -99,12 +101,17 @@ class Commit:
     """Write rows and changes, fenced by epoch and head."""
 
     label = "commit"
-    __slots__ = ("adjusts", "changes", "write")
+    __slots__ = ("adjusts", "births", "changes", "write")
 
     def __init__(self, write: Write) -> None:
         check_write(write)
         self.write = write
-        self.changes, self.adjusts = prepare(write.run, write.changes) if write.changes else NO_CHANGES
+        self.births: list[Create] = []
+        puts = write.changes
+        if any(isinstance(put, RunPut) for put in puts):
+            self.births = [born(put) for put in puts if isinstance(put, RunPut)]
+            puts = tuple(put for put in puts if not isinstance(put, RunPut))
+        self.changes, self.adjusts = prepare(write.run, puts) if puts else NO_CHANGES
 
     def apply(self, link: Link, held: Holdings) -> tuple[Answer, ...]:
         """Move the head if the fence holds, then append; tallies are worked out before anything is written."""
@@ -118,6 +125,8 @@ class Commit:
         if no is None or not link.connection.changes():
             held.runs.pop(write.run, None)
             raise stale(link, write.run, write.epoch, write.after)
+        for birth in self.births:
+            birth.bear(link, held)
         append(link, no, write, self.changes)
         if changed:
             keep(link, changed)
@@ -130,7 +139,9 @@ class Commit:
         return is_signed(link, held.number(link, self.write.run), self.write)
 
     def landed(self, held: Holdings, _: object) -> None:
-        """Forget a run that was released."""
+        """Hold the runs that were made owned, and forget one that was released."""
+        for birth in self.births:
+            birth.landed(held, None)
         if self.write.release:
             held.runs.pop(self.write.run, None)
 
@@ -152,10 +163,24 @@ class Create:
 
     def apply(self, link: Link, held: Holdings) -> tuple[Answer, ...]:
         """Insert the run unless its id is taken."""
-        record, head, owner = self.record, self.first.head, self.owner
+        record, head = self.record, self.first.head
         if link.value(SQL["run_number"], (record.id,)) is not None:
             raise RunExists(f"run {record.id!r} exists in {held.url}")
         changed, answers = settle(self.adjusts, partial(tally, link))
+        self._add(link, held)
+        keep(link, changed)
+        held.written = self.no, head.seq
+        crashpoint("create.inside")
+        return answers
+
+    def bear(self, link: Link, held: Holdings) -> None:
+        """Insert the run within a write of another; one that exists is the same."""
+        self.no = 0
+        if link.value(SQL["run_number"], (self.record.id,)) is None:
+            self._add(link, held)
+
+    def _add(self, link: Link, held: Holdings) -> None:
+        record, head, owner = self.record, self.first.head, self.owner
         if owner is not None:
             link.execute(SQL["keep_lease"], held.lease(owner))
         at = self.first.rows[-1].at if self.first.rows else record.created_at
@@ -168,11 +193,7 @@ class Create:
         no = link.connection.last_insert_rowid()
         link.execute(SQL["add_record"], (no, *self.body))
         append(link, no, self.first, self.changes)
-        keep(link, changed)
         self.no = no
-        held.written = no, head.seq
-        crashpoint("create.inside")
-        return answers
 
     def written(self, link: Link, _: Holdings) -> bool:
         """Compare the first row."""
@@ -180,8 +201,14 @@ class Create:
 
     def landed(self, held: Holdings, _: object) -> None:
         """Hold the run if it was made owned."""
-        if self.owner is not None:
+        if self.owner is not None and self.no:
             held.runs[self.record.id] = self.no
+
+
+def born(put: RunPut) -> Create:
+    """Make the job of a run that is made within a write of another."""
+    check_birth(put.record, put.first)
+    return Create(put.record, put.first, put.owner)
 
 
 class Post:
@@ -376,34 +403,6 @@ class Unfenced:
         """Nothing is held."""
 
 
-def tally(link: Link, key: str) -> Stand | None:
-    """Read a tally, verified."""
-    rows = link.execute(TALLY, (key,)).fetchall()
-    return to_stand(key, *rows[0]) if rows else None
-
-
-def may(link: Link, run: str, epoch: int) -> bool:
-    """Say whether a run that is known is owned by this epoch."""
-    found = link.execute(SQL["claim_of_run"], (run,)).fetchall()
-    return not found or (found[0][0] is not None and bool(found[0][1] == epoch))
-
-
-def keep(link: Link, changed: Changed) -> None:
-    """Let tallies stand at what was worked out."""
-    for key, stand in changed.items():
-        if stand is None:
-            link.execute(SQL["drop_tally"], (key,))
-        else:
-            link.execute(SAVE_TALLY, (key, stand.version, stand.at, stand.sign(key), stand.body))
-
-
-def run_of(put: Adjust | LetterPut) -> str:
-    """Name the run that a change is made for."""
-    if isinstance(put, LetterPut):
-        return put.letter.run
-    return put.op.holder.partition("|")[0] if isinstance(put.op, BreakerOp) else put.op.run
-
-
 def append(link: Link, no: int, write: Write, changes: Sequence[Statement]) -> None:
     """Insert a write's rows and changes; its fence has held."""
     for row in write.rows:
@@ -465,6 +464,9 @@ def statements(run: str, change: Change) -> list[Statement]:
             return [(SQL["save_effect"], (*key, *sealed(effect)))]
         case CommandTaken(id_):
             return [(SQL["take_command"], (id_,))]
+        case CommandPut(command):
+            target = (command.id, command.run, command.verb == "child")
+            return [(SQL["post_to_other"], (*target, *sealed(command)))]
         case ItemsPut(items):
             return [(SQL["add_item"], item_row(run, item)) for item in items]
         case ItemsDropped(address, attempt, lane, before):

@@ -7,7 +7,6 @@ not deleted yet stands in `meta` (`prune.run:`), and so do large values that not
 import random
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -26,7 +25,8 @@ from windlass.stores.queries import queries
 from windlass.stores.retention import Mark, Pruned, Rule, Stretch
 from windlass.stores.sqlite_file import Link, latest, schema_of
 from windlass.stores.sqlite_jobs import pack
-from windlass.stores.sqlite_read import BEYOND, EFFECT, LAST, NAMES, RECORD, opened, to_manifest, to_record, to_row
+from windlass.stores.sqlite_kin import Kin
+from windlass.stores.sqlite_read import BEYOND, EFFECT, LAST, NAMES, opened, to_manifest, to_record, to_row
 
 SQL = queries("sqlite")
 MOST_ROWS, MOST_BYTES, MOST_PAGES = 256, 1 << 20, 128  # in one transaction: a few milliseconds
@@ -71,9 +71,7 @@ class Prune:
         self.rule = rule
         self.stop = stop
         self.done = Pruned()
-        self.parents: dict[str, Counter[tuple[int, int]]] = {}  # run → the checkpoints that forks of it began at
-        self.parent_of: dict[str, tuple[str, tuple[int, int]]] = {}
-        self.seen = 0  # number of the last run whose parent is known
+        self.kin = Kin(link)
 
     def run(self) -> dict[str, Any]:
         """Do all of it."""
@@ -81,15 +79,19 @@ class Prune:
         if not self.rule.dry_run:
             for no, _ in self.link.execute(SQL["pruned_run_marks"]).fetchall():
                 self._clear(no)
-        self._look_for_forks()
+        self.kin.look()
+        left: list[tuple[int, str]] = []
         for no, run, branch, seq in self._candidates():
             try:
                 if self.rule.keep == "heads":
                     self._trim(no, run, branch, seq)
+                elif self.kin.is_child(run):
+                    left.append((no, run))
                 else:
                     self._remove(no, run)
             except StoreCorrupt:  # what is damaged is left as it is: it may be all there is to repair it from
                 self.done.keep("damaged")
+        self._remove_children(left)
         if not self.rule.dry_run:
             self._sweep()
             self._shrink()
@@ -120,17 +122,6 @@ class Prune:
         if self.stop.is_set():
             raise StoreUnavailable(f"the prune of {self.url} was stopped", hint="prune again: it goes on where it was")
 
-    def _look_for_forks(self) -> None:
-        """Note the parents of runs that were made since the last look."""
-        while rows := self.link.execute(SQL["records_after"], (self.seen,)).fetchall():
-            for no, digest, body in rows:
-                record = RECORD.decode(opened(digest, body))
-                if record.parent is not None:
-                    point = (record.parent.branch, record.parent.n)
-                    self.parents.setdefault(record.parent.run, Counter())[point] += 1
-                    self.parent_of[record.id] = (record.parent.run, point)
-                self.seen = no
-
     def _candidates(self) -> Iterator[tuple[int, str, int, int]]:
         rule, below = self.rule, 1 << 62
         statuses = ENCODER.encode(rule.statuses).decode() if rule.statuses else None
@@ -138,6 +129,21 @@ class Prune:
         while rows := self.link.execute(SQL["prune_candidates"], {**asked, "below": below}).fetchall():
             yield from rows
             below = rows[-1][0]
+
+    def _remove_children(self, left: list[tuple[int, str]]) -> None:
+        """Remove the children of what went, and then theirs."""
+        while left:
+            children = [one for one in left if self.kin.is_child(one[1])]
+            for no, run in [one for one in left if one not in children]:
+                try:
+                    self._remove(no, run)
+                except StoreCorrupt:
+                    self.done.keep("damaged")
+            if len(children) == len(left):
+                for _ in children:
+                    self.done.keep("child")
+                return
+            left = children
 
     def _remove(self, no: int, run: str) -> None:
         """Remove a whole run; its log goes in pieces once the run itself is gone."""
@@ -151,9 +157,7 @@ class Prune:
         self.done.runs += 1
         self.done.rows += rows
         self.done.snapshots += snapshots
-        parent, point = self.parent_of.pop(run, ("", (0, 0)))
-        if parent:
-            self.parents[parent][point] -= 1
+        self.kin.remove(run)
         if not self.rule.dry_run:
             self._clear(no)
 
@@ -169,8 +173,8 @@ class Prune:
             return "active"
         if owner is not None and self._is_alive(run):
             return "owned"
-        self._look_for_forks()
-        if +self.parents.get(run, Counter()):
+        self.kin.look()
+        if self.kin.forks(run):
             return "forked"
         if self.link.value(SQL["has_open_question"], (no,)) or self.link.value(SQL["has_command"], (no,)):
             return "asked"
@@ -197,7 +201,7 @@ class Prune:
             held = held_key(budget)
             self.link.execute(SQL["drop_tally"], (budget,))
             self.link.execute(SQL["drop_held"], (held, held + BEYOND))
-            if run not in self.parent_of:
+            if run not in self.kin.parent_of:
                 self.link.execute(SQL["drop_ledger"], (run,))
             self.link.execute(SQL["mark_run"], (no, run))
         return why
@@ -227,7 +231,7 @@ class Prune:
             self.done.keep("damaged")
             return
         last_step = (self.link.value(SQL["last_step"], (no, branch)) or 0) & LAST
-        forks = frozenset(+self.parents.get(run, Counter()))
+        forks = self.kin.forks(run)
         found = retention.stretches(self._marks(no, seq), self.rule, last_step, forks)
         if self.rule.dry_run:
             self.done.rows += sum(stretch.rows for stretch in found)

@@ -13,6 +13,7 @@ from windlass.core.clock import Clock
 from windlass.core.errors import RunUnknown, StoreCorrupt, StoreError
 from windlass.core.letters import DeadLetter
 from windlass.core.logs import logger
+from windlass.core.origin import MARK
 from windlass.core.owner import is_alive
 from windlass.core.queries import (
     Blobs,
@@ -192,6 +193,8 @@ def _asked(query: Runs) -> dict[str, Any]:
 def _runs(link: Link, query: Runs, clock: Clock) -> list[RunRecord]:
     asked = _asked(query)
     try:
+        if query.parent is not None or query.under is not None:
+            return _below(link, query, asked, clock)
         if query.ids is None and not query.claimable:
             everywhere = {"low": 0, "high": MOST_RUNS}
             return [to_record(row) for row in link.execute(SQL["list_runs"], asked | everywhere)]
@@ -245,6 +248,21 @@ def _whole_work(link: Link, query: Work, clock: Clock) -> list[RunRecord]:
         for record in reversed(_whole_runs(link, runs, _asked(runs), clock)) if record.id not in besides
     ]  # fmt: skip
     return in_turn(ready, query.behind)[: max(query.limit, 0)]
+
+
+def _below(link: Link, query: Runs, asked: dict[str, Any], clock: Clock) -> list[RunRecord]:
+    """List runs of one tree; those of them that have work are looked for among the waiting ones that these are."""
+    above = query.parent if query.parent is not None else query.under
+    root = link.value(SQL["root_of_run"], (above,)) or above
+    tree = {"first": f"{root}{MARK}", "beyond": f"{root}{MARK}{BEYOND}", "above": above, "ids": _names(query.ids)}
+    deep = {"deep": query.parent is None}
+    found = [to_record(row) for row in link.execute(SQL["list_children"], asked | tree | deep)]
+    if query.parent is not None and query.under is not None:
+        found = [one for one in found if one.origin is not None and query.under in one.origin.line]
+    if not query.claimable or not found:
+        return found
+    ids = tuple(one.id for one in found)
+    return _runs(link, msgspec.structs.replace(query, parent=None, under=None, ids=ids), clock)
 
 
 def _whole_runs(link: Link, query: Runs, asked: dict[str, Any], clock: Clock) -> list[RunRecord]:

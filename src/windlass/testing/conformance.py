@@ -16,6 +16,7 @@ need `multi_process`; what does not apply is skipped, with the reason. What the 
 import pytest
 
 from windlass.testing.conformance_beside import BesideChecks
+from windlass.testing.conformance_children import ChildChecks
 from windlass.testing.conformance_crowd import CrowdChecks
 from windlass.testing.conformance_ends import EndChecks
 from windlass.testing.conformance_find import FindChecks
@@ -33,7 +34,7 @@ from windlass.testing.conformance_writes import WriteChecks
 @pytest.mark.asyncio
 class StoreConformance(
     WriteChecks, LeaseChecks, FindChecks, BesideChecks, TokenChecks, OrderChecks, KeptChecks, CrowdChecks, EndChecks,
-    RetentionChecks, TallyChecks, TallyFindChecks, LetterChecks, TurnChecks,
+    RetentionChecks, TallyChecks, TallyFindChecks, LetterChecks, TurnChecks, ChildChecks,
 ):  # fmt: skip
     """All checks; override `make`."""
 

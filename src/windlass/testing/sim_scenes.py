@@ -7,13 +7,12 @@ waits inside each other, a stream edge, a reducer that raises.
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, TypedDict, TypeVar
 
 from windlass.core import records as r
 from windlass.core.blueprint import END
 from windlass.core.states import CANCELLED, COMPLETED, FAILED
-from windlass.core.words import Happened, Output, Stream, Yields
+from windlass.core.words import Output, Stream, Yields
 from windlass.engine.context import Context
 from windlass.engine.reads import state
 from windlass.graph.graph import Graph
@@ -21,72 +20,15 @@ from windlass.graph.pipeline import Edge, Pipeline
 from windlass.graph.reducers import add, append, merge, reducer
 from windlass.graph.task import task
 from windlass.policies.retry import Retry
+from windlass.testing.sim_acts import ask_outside, book, brief, charge, double, happen, mail, reach_out
 from windlass.testing.sim_bounds import BOUNDS
+from windlass.testing.sim_family import FAMILY
 from windlass.testing.sim_people import PEOPLE
 from windlass.testing.sim_play import Outcome, Scene, Simulation, here
 from windlass.testing.sim_process import PROCESS
 
 T = TypeVar("T")
 ROUNDS, FAILURES = 2, 2  # of the loop, of the flaky task
-
-
-async def happen(amount: int, key: str) -> int:
-    """Happen, each time anew, some time after it was called."""
-
-    async def arrive() -> int:
-        here().outside[key] = amount * 10
-        return amount * 10
-
-    return await reach_out("request", arrive)
-
-
-async def reach_out(what: str, work: Callable[[], Awaitable[T]]) -> T:
-    """Do something outside, as the tape says."""
-    process = PROCESS.get()
-    return await work() if process is None else await process.touch(what, work, ConnectionError)
-
-
-async def happen_once(amount: int, key: str) -> int:
-    """Happen, once for each key."""
-    here().outside.setdefault(key, amount * 10)
-    return amount * 10
-
-
-async def ask_outside(amount: int, key: str) -> Happened | None:
-    """Say whether it has happened."""
-    del amount
-
-    async def look() -> Happened | None:
-        value = here().outside.get(key)
-        return None if value is None else Happened(value)
-
-    return await reach_out("verify", look)
-
-
-async def double(amount: int) -> int:
-    """Compute."""
-    return amount * 2
-
-
-@task
-async def book(n: int, ctx: Context) -> int:
-    """Have an effect that a person is asked about."""
-    booked: int = await ctx.effect("book", happen, n, ctx.key("book"))
-    return booked
-
-
-@task
-async def charge(book: int, ctx: Context) -> int:
-    """Have one that may be repeated."""
-    charged: int = await ctx.effect("charge", happen_once, book, ctx.key("charge"), on_doubt="retry")
-    return charged
-
-
-@task
-async def mail(charge: int, ctx: Context) -> int:
-    """Have one that the outside world is asked about."""
-    mailed: int = await ctx.effect("mail", happen, charge, ctx.key("mail"), on_doubt=ask_outside)
-    return mailed
 
 
 effects = Pipeline("effects", [book, charge, mail])
@@ -415,9 +357,6 @@ async def play_stream(sim: Simulation) -> None:
     await follower
 
 
-brief = Pipeline("brief", [book, charge])
-
-
 async def play_brief(sim: Simulation) -> None:
     """See it to its end."""
     await sim.start(brief, 3)
@@ -440,6 +379,7 @@ SCENES: dict[str, Scene] = {
         Scene("stream", [stream], play_stream),
         Scene("brief", [brief], play_brief),
         *PEOPLE,
+        *FAMILY,
         *BOUNDS,
     )
 }

@@ -90,6 +90,7 @@ class Watch:
         self.answers: dict[str, Any] = {}  # question → the value that the log has
         self.posted_answers: Counter[str] = Counter()
         self.taken: Counter[str] = Counter()
+        self.children: dict[str, list[str]] = {}  # child run → what its parent heard of its end
 
     def blame(self, what: str) -> None:
         """Note that something was broken."""
@@ -107,7 +108,7 @@ class Watch:
         story = self.stories[record.id] = Story()
         if owned:
             story.epoch, story.owner = 1, process
-        self._apply(story, first)
+        self._apply(process, story, first)
 
     def claimed(self, process: Process, record: r.RunRecord) -> None:
         """See a run claimed."""
@@ -141,7 +142,7 @@ class Watch:
         """See a write applied."""
         story = self.stories[write.run]
         self._check_owner(story, process, write.run, write.epoch)
-        self._apply(story, write)
+        self._apply(process, story, write)
 
     def _check_owner(self, story: Story, process: Process, run: str, epoch: int) -> None:
         if epoch != story.epoch:
@@ -151,7 +152,13 @@ class Watch:
         if process.state == "dead":
             self.blame(f"{run}: {process.name} wrote after its death")
 
-    def _apply(self, story: Story, write: Write) -> None:
+    def _born(self, process: Process, put: changes.RunPut) -> None:
+        """See a run made within a write of another; one that is there already stays as it is."""
+        if put.record.id not in self.stories:
+            self.reach("child born")
+            self.created(process, put.record, put.first, owned=put.owner is not None)
+
+    def _apply(self, process: Process, story: Story, write: Write) -> None:
         for row in write.rows:
             if row.first != story.seq + 1:
                 self.blame(f"{row.run}: event {row.first} was written after {story.seq}")
@@ -162,6 +169,8 @@ class Watch:
             self.blame(f"{write.run}: the head says {write.head.seq}, the log ends at {story.seq}")
         self._move(story, write)
         for change in write.changes:
+            if isinstance(change, changes.RunPut):
+                self._born(process, change)
             if isinstance(change, changes.CommandTaken):
                 self.taken[change.id] += 1
                 if self.taken[change.id] > 1:
@@ -185,7 +194,10 @@ class Watch:
     def _read(self, story: Story, row: r.Row) -> None:
         body = BODY.decode(row.body)
         for op in body.ops:
-            self._op(story, row, op)
+            if isinstance(op, ops.ChildStarted | ops.ChildEnded):
+                self._child(op)
+            else:
+                self._op(story, row, op)
         for done in body.finished:
             place = (row.branch, done.address)
             story.finished[place] += 1
@@ -231,6 +243,22 @@ class Watch:
                 story.dues[row.branch, op.address] = op.due_at
             case _:
                 pass
+
+    def _child(self, op: ops.ChildStarted | ops.ChildEnded) -> None:
+        """A child is started once, and its parent hears once that it completed: an end may only get better."""
+        if isinstance(op, ops.ChildStarted):
+            if op.id in self.children:
+                self.blame(f"{op.address}: child {op.id} was started twice")
+            self.children.setdefault(op.id, [])
+            return
+        heard = self.children.setdefault(op.id, [])
+        if COMPLETED in heard or op.status in heard:
+            self.blame(f"{op.address}: the end of child {op.id} was told {op.status} after {heard}")
+        story = self.stories.get(op.id)
+        if not op.why and (story is None or (story.status != op.status and story.status not in FINAL)):
+            self.blame(f"{op.address}: child {op.id} was told {op.status}, and stands elsewhere")
+        heard.append(op.status)
+        self.reach(f"child {op.status}")
 
     def effect(self, run: str, branch: int, address: str, key: str) -> Effected:
         """Return what is known of an effect."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
-from windlass.core.blueprint import Definition
+from windlass.core.blueprint import Definition, with_companions
 from windlass.core.clock import Seams
 from windlass.core.errors import RunOwned, RunState, StoreError, WindlassError
 from windlass.core.queries import Work
@@ -56,9 +56,7 @@ class Worker:
         told: Callable[..., None] = lambda *_, **__: None, seams: Seams | None = None,
     ) -> None:  # fmt: skip
         self.runtime = runtime
-        blueprints = [definition.compile() for definition in definitions]
-        companions = [one.compile() for blueprint in blueprints for one in blueprint.companions]
-        self.names = tuple(dict.fromkeys(blueprint.name for blueprint in (*blueprints, *companions)))
+        self.names = tuple(blueprint.name for blueprint in with_companions(definitions))
         self.concurrency = concurrency
         self.told = told
         self.seams = seams or Seams()
@@ -72,6 +70,7 @@ class Worker:
         """Claim and drive until `stop`; a store that cannot be reached is tried again."""
         notifier = self.runtime.services.notifier
         notifier.listen("", self._news.set)
+        self.runtime.drive_at_most(self.concurrency)
         try:
             pause = FIRST_PAUSE
             while not self.stopping:

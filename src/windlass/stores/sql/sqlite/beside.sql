@@ -55,6 +55,13 @@ SELECT 1 FROM commands WHERE id = ?;
 -- Keep a request for the run's owner.
 INSERT INTO commands (run_no, id, digest, body) VALUES (?1, ?2, ?3, ?4);
 
+-- name: post_to_other
+-- Keep a request of one run to another, unless nobody would take it, or it was posted before.
+INSERT INTO commands (run_no, id, digest, body)
+SELECT no, ?2, ?5, ?6 FROM runs
+WHERE id = ?3 AND status NOT IN ('completed', 'cancelled') AND (status <> 'failed' OR ?4)
+ON CONFLICT (id) DO NOTHING;
+
 -- name: take_command
 -- Consume a request of the run; the stub that stays makes posting it again do nothing.
 INSERT INTO commands (run_no, id, body) VALUES (?1, ?2, NULL)

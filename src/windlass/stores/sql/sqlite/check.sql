@@ -99,3 +99,13 @@ SELECT no, digest, body FROM records WHERE NOT EXISTS (SELECT 1 FROM runs WHERE 
 -- name: manifests_of_run
 -- Read all snapshots of a run.
 SELECT id, branch, n, digest, blobs, body FROM manifests WHERE id > (?1 << 32) AND id < ((?1 + 1) << 32) ORDER BY id;
+
+-- name: children_without_parents
+-- Find child runs whose parent is gone, though it waits for them.
+SELECT runs.id, runs.no, json_extract(CAST(records.body AS TEXT), '$.origin.run') AS above
+FROM records JOIN runs ON runs.no = records.no
+WHERE instr(records.body, CAST('"origin":{' AS BLOB)) AND json_valid(CAST(records.body AS TEXT))
+AND above IS NOT NULL
+AND NOT coalesce(json_extract(CAST(records.body AS TEXT), '$.origin.detached'), 0)
+AND NOT EXISTS (SELECT 1 FROM runs AS parents WHERE parents.id = above)
+ORDER BY runs.no;

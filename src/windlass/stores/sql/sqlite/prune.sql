@@ -37,8 +37,11 @@ SELECT 1 FROM questions WHERE run_no = ? AND status IN ('open', 'answered') LIMI
 SELECT 1 FROM quarantine WHERE run_no = ?;
 
 -- name: has_command
--- Say whether a request waits for the run.
-SELECT 1 FROM commands WHERE run_no = ? AND body IS NOT NULL LIMIT 1;
+-- Say whether a request waits for the run; what other runs posted to it is of no use to one that has ended.
+SELECT 1 FROM commands WHERE run_no = ? AND body IS NOT NULL
+AND NOT (json_extract(CAST(body AS TEXT), '$.verb') = 'child'
+    OR coalesce(json_extract(CAST(body AS TEXT), '$.arguments.cascade'), 0))
+LIMIT 1;
 
 -- name: count_rows
 -- Count the rows of a run that are not stubs, and its snapshots.

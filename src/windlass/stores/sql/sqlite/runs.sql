@@ -149,3 +149,37 @@ AND NOT EXISTS (
 )
 ORDER BY runs.no DESC
 LIMIT :limit;
+
+-- name: root_of_run
+-- Name the first run of the tree that a run is in.
+SELECT coalesce(json_extract(CAST(records.body AS TEXT), '$.origin.line[0]'), runs.id)
+FROM runs JOIN records ON records.no = runs.no
+WHERE runs.id = ?;
+
+-- name: list_children
+-- As list_runs, of the runs of one tree: their ids begin with that of its first run. `above` is their parent, or with
+-- `deep` any run above them.
+SELECT runs.no, runs.status, runs.branch, runs.n, runs.seq, runs.due_at, runs.crashes, runs.epoch, runs.updated_at,
+    records.digest, records.body, owners.id, owners.host, owners.boot, owners.pid, owners.started, owners.until,
+    quarantine.reason
+FROM runs
+JOIN records ON records.no = runs.no
+LEFT JOIN owners ON owners.id = runs.owner
+LEFT JOIN quarantine ON quarantine.run_no = runs.no
+WHERE runs.id > :first AND runs.id < :beyond
+AND (:ids IS NULL OR runs.id IN (SELECT value FROM json_each(:ids)))
+AND (json_extract(CAST(records.body AS TEXT), '$.origin.run') = :above OR (:deep AND EXISTS (
+    SELECT 1 FROM json_each(CAST(records.body AS TEXT), '$.origin.line') AS one WHERE one.value = :above
+)))
+AND (:after IS NULL OR runs.no < (SELECT earlier.no FROM runs AS earlier WHERE earlier.id = :after))
+AND (:tenant IS NULL OR runs.tenant = :tenant)
+AND (:definitions IS NULL OR runs.definition IN (SELECT value FROM json_each(:definitions)))
+AND (:statuses IS NULL OR runs.status IN (SELECT value FROM json_each(:statuses)))
+AND NOT EXISTS (
+    SELECT 1 FROM json_each(:tags) AS wanted
+    WHERE NOT EXISTS (
+        SELECT 1 FROM json_each(runs.tags) AS had WHERE had.key = wanted.key AND had.value = wanted.value
+    )
+)
+ORDER BY runs.no DESC
+LIMIT :limit;
