@@ -1,4 +1,4 @@
-"""What goes between a run and its children is masked as all that is kept: of secrets, by the child's rules, and both's."""
+"""What goes between a run and its children is masked: secrets, and what either definition does not keep."""
 
 from collections.abc import Iterator
 from typing import TypedDict
