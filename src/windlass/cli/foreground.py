@@ -18,10 +18,12 @@ from windlass.cli.output import Out
 from windlass.cli.view import View, open_view
 from windlass.core.blueprint import Blueprint
 from windlass.core.errors import RunError, RunFailed, RunOwned, RunState, StoreError
+from windlass.core.events import Event
 from windlass.core.position import load
 from windlass.core.queries import Runs
 from windlass.core.records import RunRecord
 from windlass.core.states import WAITING
+from windlass.engine.family import is_going_on
 from windlass.engine.runtime import Runtime
 
 INTERRUPTED: Final = 130
@@ -76,7 +78,7 @@ class Foreground:
                 self.view.show(event)
                 if event.type in REPLACED:
                     self.view.board.place(load(await self.runtime.store.load(self.run)))
-                if event.type == "run.parked" and not self.wait and (record := await self._parked(event.seq)):
+                if event.type == "run.parked" and not self.wait and (record := await self._parked(event)):
                     return record
             record = await self.runtime.get(self.run)
             if not self.wait or record.head.status is not WAITING:
@@ -85,9 +87,17 @@ class Foreground:
                 await asyncio.sleep(LOOK_SECONDS)
                 record = await self.runtime.get(self.run)
 
-    async def _parked(self, seq: int) -> RunRecord | None:
+    async def _parked(self, event: Event) -> RunRecord | None:
         record = await self.runtime.get(self.run)
-        return record if record.head.status is WAITING and record.head.seq == seq else None
+        while event.data.get("children") and record.head.seq == event.seq and await self._is_below(record):
+            await asyncio.sleep(LOOK_SECONDS)
+            record = await self.runtime.get(self.run)
+        return record if record.head.status is WAITING and record.head.seq == event.seq else None
+
+    async def _is_below(self, record: RunRecord) -> bool:
+        """Say whether child runs go on: this process may drive them, and may not end before they park."""
+        here = await self.runtime.store.find(Runs(ids=tuple(self.runtime.driving)))
+        return await is_going_on(self.runtime.services, record, here, timers=True)
 
     async def _watch_drive(self) -> None:
         """Meet what this process's own drive fails with; a run that failed is no failure of the drive."""
