@@ -39,8 +39,8 @@ class ModelServer:
     """
 
     def __init__(
-        self, reply: Callable[[str], str | Sequence[ToolCall]] = echo, script: Iterable[Word] = (), *, pause: float = 0.0,
-        watch: Callable[[int, int], None] = lambda *_: None,
+        self, reply: Callable[[str], str | Sequence[ToolCall]] = echo, script: Iterable[Word] = (), *,
+        pause: float = 0.0, watch: Callable[[int, int], None] = lambda *_: None,
     ) -> None:  # fmt: skip
         self.reply = reply
         self.script: deque[Word] = deque(script)
