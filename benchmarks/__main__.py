@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure, print, and keep; `python -m benchmarks kills`, `policies`, `ports`: see them."""
+"""`python -m benchmarks`: measure, print, and keep; and `kills`, `output`, `policies`, `ports`, `redact`: see them."""
 
 import argparse
 import json
@@ -7,13 +7,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-from benchmarks import kills, machine, page, policies, ports
+from benchmarks import kills, machine, output, page, policies, ports, redact
 from benchmarks.figure import Figure
 from benchmarks.rows import ROWS
 from benchmarks.sizes import FULL, QUICK
 from benchmarks.stage import ROOT, Stage, peer_is_here
 
 PAGE = ROOT / "docs" / "performance.md"
+APART = {
+    "kills": kills.main,
+    "output": output.main,
+    "policies": policies.main,
+    "ports": ports.main,
+    "redact": redact.main,
+}
 
 
 def arguments(given: list[str] | None) -> argparse.Namespace:
@@ -50,12 +57,8 @@ def main(given: list[str] | None = None) -> int:
     The page is written anew only by a whole run at full size with the peer in it.
     """
     words = sys.argv[1:] if given is None else given
-    if words[:1] == ["kills"]:
-        return kills.main(words[1:])
-    if words[:1] == ["ports"]:
-        return ports.main(words[1:])
-    if words[:1] == ["policies"]:
-        return policies.main(words[1:])
+    if words and words[0] in APART:
+        return APART[words[0]](words[1:])
     asked = arguments(words)
     if platform.system() == "Windows":
         print("the benchmarks end processes by SIGKILL: there is none here", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.output`: what it costs to read an answer of a megabyte and to hold it to a schema and a rule.
+"""`python -m benchmarks output`: what it costs to read an answer of a megabyte and to hold it to a schema and a rule.
 
 Measured in one process, in its own CPU time, the kinds in turns; a figure is the median. The goal: 50 ms for an answer
 that is JSON, with prose and a fence around it or not. What is not quite JSON is read by plain Python, on a thread.
@@ -137,7 +137,7 @@ def measure(size: int, times: int) -> dict[str, float]:
 
 def main(given: list[str] | None = None) -> int:
     """Measure and print; 1 if a goal is missed."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.output", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(prog="python -m benchmarks output", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small sizes: a try, no figures")
     parser.add_argument("--json", type=Path, metavar="FILE", help="keep the figures there")
     asked = parser.parse_args(given)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.redact`: what known secrets and rules cost where they find nothing.
+"""`python -m benchmarks redact`: what known secrets and rules cost where they find nothing.
 
 Loops run in one process, in turns, in short blocks, so that what else the machine does meets all of them: one knows no
 secret and declares no rule, one knows fifty secrets, one has twenty names that are not kept as well. A figure is the
@@ -104,7 +104,7 @@ def fastest(seconds: list[float]) -> float:
 
 def main(given: list[str] | None = None) -> int:
     """Measure, and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.redact", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks redact", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="small sizes: a try, no figures")
     parser.add_argument("--folder", type=Path, default=Path(".windlass"), help="for databases, on a disk")
     asked = parser.parse_args(given)

@@ -6,13 +6,15 @@
 
 `read` asks a model, here a scripted one that answers as models do: with prose around it, with `-50` for a price,
 "soon" for a day, unsure, not at all. What is expected of its answers stands above the task, and the business rules
-stand apart from it: a new rule touches neither. Nothing needs a key or a network; for a real one, give
-`Runtime(models=[...])` another model called `reader`.
+stand apart from it: a new rule touches neither. Nothing needs a key or a network. With OPENAI_API_KEY (and, if you
+like, OPENAI_BASE_URL and OPENAI_MODEL) the Runtime is given another model called `reader`, and nothing else changes;
+this needs `pip install openai`.
 """
 
 import argparse
 import asyncio
 import json
+import os
 from dataclasses import dataclass
 from datetime import date
 
@@ -30,6 +32,7 @@ from windlass import (
     Prompt,
     Rules,
     Runtime,
+    Secret,
     Usage,
     model,
     task,
@@ -98,6 +101,26 @@ async def reader(request: ModelRequest) -> ModelAnswer:
     return ModelAnswer(answer, usage=Usage(tokens_in=len(asked) // 4, tokens_out=len(answer) // 4))
 
 
+IS_REAL = "OPENAI_API_KEY" in os.environ
+if IS_REAL:  # it takes long to import
+    from openai import AsyncOpenAI
+
+KEY = Secret.env("OPENAI_API_KEY")
+MODEL = os.environ.get("OPENAI_MODEL", "gpt-5-mini")
+
+
+@model(name="reader", version=MODEL, cost=Usage(tokens_in=200, tokens_out=200))
+async def endpoint(request: ModelRequest) -> ModelAnswer:
+    """Ask a real model."""
+    async with AsyncOpenAI(api_key=KEY.reveal()) as client:
+        answer = await client.chat.completions.create(
+            model=MODEL, messages=[{"role": "user", "content": message.content} for message in request.messages]
+        )
+    used = answer.usage
+    usage = Usage(tokens_in=used.prompt_tokens, tokens_out=used.completion_tokens) if used else None
+    return ModelAnswer(answer.choices[0].message.content or "", usage=usage, stop=answer.choices[0].finish_reason)
+
+
 @task
 async def mails(count: int) -> list[str]:
     """Fetch what has come in."""
@@ -129,7 +152,8 @@ pipeline = Pipeline("extract", [mails, read, total], edges, rules=rules, models=
 
 async def main(store: str) -> None:
     """Run it, and answer for the person."""
-    async with Runtime(store) as runtime:
+    models = [endpoint] if IS_REAL else []
+    async with Runtime(store, models=models) as runtime:
         result = await runtime.run(pipeline, len(MAILS))
         for asked in await runtime.questions(result.run):
             print(asked.prompt)

@@ -100,6 +100,10 @@ def scripted(request: ModelRequest) -> ModelAnswer | str:
 
 
 script = ScriptedModel([scripted], loop=True, name="assistant", usage=Usage(tokens_in=200, tokens_out=40))
+IS_REAL = "OPENAI_API_KEY" in os.environ
+if IS_REAL:  # it takes long to import
+    from openai import AsyncOpenAI, omit
+
 KEY = Secret.env("OPENAI_API_KEY")
 PASSING = ("APIConnectionError", "APITimeoutError", "RateLimitError", "InternalServerError")  # of the openai client
 MODEL = os.environ.get("OPENAI_MODEL", "gpt-5-mini")
@@ -108,8 +112,6 @@ MODEL = os.environ.get("OPENAI_MODEL", "gpt-5-mini")
 @model(name="assistant", version=MODEL, cost=Usage(tokens_in=2_000, tokens_out=500))
 async def endpoint(request: ModelRequest) -> ModelAnswer:
     """Ask a real model, in the words of its API."""
-    from openai import AsyncOpenAI, omit  # only where it is wanted
-
     tools: Any = [{"type": "function", "function": schema} for schema in request.schemas]
     messages: Any = [spoken(message) for message in request.messages]
     async with AsyncOpenAI(api_key=KEY.reveal(), max_retries=0) as client:  # the node's Retry tries again
@@ -230,7 +232,7 @@ agent.branch("decide", helped, ["plan", END])
 
 async def main(store: str) -> None:
     """Answer the mail, be the person who is asked, and show what was done and what was not."""
-    models = [endpoint] if "OPENAI_API_KEY" in os.environ else []
+    models = [endpoint] if IS_REAL else []
     async with Runtime(store, models=models) as runtime:
         result = await runtime.run(agent, {"mail": MAIL})
         while asked := await runtime.questions(result.run):

@@ -38,7 +38,7 @@ from windlass.stores.sqlite_writer import Writer
 
 DETECTORS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("conform", {"stores": ["memory", "sqlite"]}),
-    ("simulate", {"schedules": 3_000}),
+    ("simulate", {"schedules": 4_000}),
     ("kills", {"trials": 60}),
     ("zombies", {"trials": 12}),
     ("flips", {"flips": 0}),

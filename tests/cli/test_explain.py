@@ -84,6 +84,75 @@ def test_every_limit_says_where_it_came_from(windlass: Windlass) -> None:
     assert report["concurrency"] == ("2 at once in a run", "edge look -> report")
 
 
+USING = """
+from dataclasses import dataclass
+from windlass import Expect, Pipeline, Platform, Redact, Rules, fallback, model, rule, task, tool
+
+@dataclass
+class Quote:
+    price: float
+    sure: float
+
+rules = Rules()
+
+@rules.rule(Quote, field="price")
+def above_zero(price: float) -> bool:
+    return price > 0
+
+@rule()
+def polite(answer: object) -> bool:
+    return True
+
+@model(version="7")
+async def writer(request):
+    raise NotImplementedError
+
+careful = fallback("careful", [writer])
+
+@tool
+async def stock(item: str, most: int = 3) -> int:
+    return most
+
+@tool(effect=True)
+async def order(**more: str) -> None: ...
+
+@task(expect=Expect(Quote, rules=[polite], confidence="sure", act=0.8, ask=0.5, parser="json"))
+async def quote(mail: str) -> str:
+    return ""
+
+@task(expect=Expect({"title": "Ticket", "type": "object"}, repairs=0))
+async def ticket(quote: Quote) -> str:
+    return ""
+
+quotes = Pipeline("quotes", [quote, ticket], models=[careful, writer], tools=[stock, order], rules=rules,
+                  redact=Redact(["password"], {"card": "[0-9]{16}"}))
+platform = Platform(rules=[polite], redact=Redact(["token"]))
+"""
+
+
+def test_what_it_may_use_and_what_is_expected_of_it(windlass: Windlass, folder: Path) -> None:
+    (folder / "using.py").write_text(USING)
+    done = windlass("explain", "using.py:quotes", "--platform", "using.py:platform", "--json")
+    assert done.code == 0, done.err
+    run = [(row["name"], row["value"], row["origin"]) for row in done.object["run"]]
+    assert run[-8:] == [
+        ("model careful", "asked where no name is given; falls back over writer", "definition quotes"),
+        ("model writer", "version 7", "definition quotes"),
+        ("tool stock", "call (item, most)", "definition quotes"),
+        ("tool order", "effect (…)", "definition quotes"),
+        ("rule", "polite for any output", "platform"),
+        ("rule", "above_zero for Quote.price", "definition quotes"),
+        ("redact", "token", "platform"),
+        ("redact", "password, values: card", "definition quotes"),
+    ]
+    quote, ticket = (done.object["tasks"][name] for name in ("quote", "ticket"))
+    said = "Quote, read by json; confidence by sure; taken from 0.8; a person is asked from 0.5; 1 repair"
+    assert listed(quote)["expect"] == (said, "task quote")
+    assert listed(quote)["rule"] == ("polite for any output", "task quote")
+    assert listed(ticket)["expect"] == ("Ticket; 0 repairs", "task ticket")
+    assert "[0-9]" not in done.out
+
+
 def test_for_a_person(windlass: Windlass) -> None:
     shown = windlass("explain", "flows.py:looping")
     assert shown.code == 0

@@ -56,6 +56,13 @@ SHOWN = {
         "completed: A windlass has 17 parts",
         "18 calls for 0.83 of 1.00",
     ],
+    "support_agent.py": [
+        r"May act do \w+ 'refund' with these arguments\? .*49.5",
+        "act#1 used find_order: .*lamp",
+        "act#1 used delete_account: policy.denied",
+        "act#2 used refund: paid 49.50 back for A-17",
+        "completed: We have paid 49.50 back for the lamp",
+    ],
     "streaming.py": ["tally: after 1 words(.|\n)*read: won(.|\n)*read has ended", "tally has ended with .*'the': 3"],
     "organisation.py": ["research: [456] of 6 answered", "decision: yes", "50 agents"],
     "rollback.py": [

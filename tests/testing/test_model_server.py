@@ -54,19 +54,21 @@ async def test_it_asks_for_tools_as_both_clients_read_it(stream: bool) -> None:
     openai, anthropic = pytest.importorskip("openai"), pytest.importorskip("anthropic")
     messages: Any = [{"role": "user", "content": "how is the weather?"}]
     wanted = [ToolCall("look", {"city": "Paris"}, "c1"), ToolCall("look", {"city": "Rome"}, "c2")]
-    async with ModelServer(lambda _: wanted) as server:
-        chat = openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=0).chat.completions
+    async with (
+        ModelServer(lambda _: wanted) as server,
+        openai.AsyncOpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=0) as chatting,
+        anthropic.AsyncAnthropic(base_url=server.url, api_key="k", max_retries=0) as asking,
+    ):
         if stream:
-            parts = [part async for part in await chat.create(model="m", messages=messages, stream=True)]
+            streamed = await chatting.chat.completions.create(model="m", messages=messages, stream=True)
+            parts = [part async for part in streamed]
             made = [call for part in parts if part.choices for call in part.choices[0].delta.tool_calls or ()]
+            async with asking.messages.stream(model="m", max_tokens=9, messages=messages) as coming:
+                message = await coming.get_final_message()
         else:
-            made = (await chat.create(model="m", messages=messages)).choices[0].message.tool_calls
-        asked = anthropic.AsyncAnthropic(base_url=server.url, api_key="k", max_retries=0).messages
-        if stream:
-            async with asked.stream(model="m", max_tokens=9, messages=messages) as streamed:
-                message = await streamed.get_final_message()
-        else:
-            message = await asked.create(model="m", max_tokens=9, messages=messages)
+            answer = await chatting.chat.completions.create(model="m", messages=messages)
+            made = answer.choices[0].message.tool_calls
+            message = await asking.messages.create(model="m", max_tokens=9, messages=messages)
     assert [ToolCall(one.function.name, json.loads(one.function.arguments), one.id) for one in made] == wanted
     assert [ToolCall(one.name, one.input, one.id) for one in message.content] == wanted
     assert message.stop_reason == "tool_use"

@@ -1,7 +1,7 @@
-"""`windlass explain`: every limit in force for a definition, its value, and where it came from."""
+"""`windlass explain`: every limit in force for a definition, its value, and where it came from; and what it may use."""
 
 from collections.abc import Iterator, Sequence
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from cyclopts import Parameter
 
@@ -54,7 +54,7 @@ def explain(
     out = Out(as_json=common.json)
     (loaded,) = load([definition])
     blueprint, rules, who = loaded.compile(), load_platform(platform), Who(tenant, role or [])
-    whole = list(of_run(blueprint, bounds(blueprint, rules), who))
+    whole = [*of_run(blueprint, bounds(blueprint, rules), who), *of_ports(blueprint, rules)]
     tasks = {name: list(of_task(node, blueprint, rules, who)) for name, node in blueprint.nodes.items()}
     out.give({
         "name": blueprint.name, "kind": blueprint.kind, "order": ORDER, "run": [row._asdict() for row in whole],
@@ -86,6 +86,47 @@ def of_run(blueprint: Blueprint, found: Bounds, who: Who) -> Iterator[Row]:
     if not found.budgets:
         yield Row("budget", NONE, NOWHERE)
     yield Row("dead_letters", found.handler or NONE, found.origins["dead_letters"])
+
+
+def of_ports(blueprint: Blueprint, platform: Platform) -> Iterator[Row]:
+    """List the models and tools that tasks may ask for, the rules for outputs, and what is masked."""
+    own = f"definition {blueprint.name}"
+    for place, model in enumerate(blueprint.models.values()):
+        said = [f"version {model.version}" if model.version else "", "" if place else "asked where no name is given"]
+        said.append(f"falls back over {', '.join(one.name for one in model.choices)}" if model.choices else "")
+        yield Row(f"model {model.name}", "; ".join(filter(None, said)) or "asked by its name", own)
+    for tool in blueprint.tools.values():
+        takes = ", ".join((*tool.parameters, *(["…"] if tool.takes_more else [])))
+        yield Row(f"tool {tool.name}", f"{'effect' if tool.effect else 'call'} ({takes})", own)
+    for origin, rules in (("platform", platform.rules), (own, blueprint.rules)):
+        for rule in rules:
+            yield Row("rule", rule_of(rule), origin)
+    for origin, masked in (("platform", platform.redact), (own, blueprint.codec.redact)):
+        if masked:
+            yield Row("redact", ", ".join((*masked.names, *(f"values: {label}" for label in masked.values))), origin)
+
+
+def rule_of(rule: Any) -> str:
+    """Name a business rule, and what it is for."""
+    of = "any output" if rule.of is None else getattr(rule.of, "__name__", str(rule.of))
+    return f"{rule.name} for {of}{'.' if rule.field else ''}{rule.field}"
+
+
+def expected(expect: Any) -> Iterator[tuple[str, str]]:
+    """Say what an output has to be: the schema, who says how sure it is, and what follows from that."""
+    schema = expect.schema if isinstance(expect.schema, dict) else {}
+    name = schema.get("title", "a JSON Schema") if schema else getattr(expect.schema, "__name__", str(expect.schema))
+    sure = getattr(expect.confidence, "__name__", expect.confidence)
+    parts = [
+        name if expect.parser == "auto" else f"{name}, read by {getattr(expect.parser, '__name__', expect.parser)}",
+        f"confidence by {sure}" if sure else "",
+        f"taken from {expect.act:g}" if expect.act else "",
+        "" if expect.ask is None else f"a person is asked from {expect.ask:g}",
+        f"{expect.repairs} repair{'s' * (expect.repairs != 1)}",
+    ]
+    yield "expect", "; ".join(filter(None, parts))
+    for rule in expect.rules:
+        yield "rule", rule_of(rule)
 
 
 def of_budget(one: InForce, who: Who) -> Iterator[Row]:
@@ -131,6 +172,9 @@ def of_task(node: NodeSpec, blueprint: Blueprint, platform: Platform, who: Who) 
                   breaker.key(**place))  # fmt: skip
     for limit in chain.limits:
         yield Row(f"limit {limit.name}", limit_of(limit), chain.origins[f"limit {limit.name}"], limit.key(**place))
+    if node.expect is not None:
+        for name, said in expected(node.expect):
+            yield Row(name, said, f"task {node.id}")
     yield from permissions_of(chain)
 
 

@@ -46,6 +46,13 @@ class Outcome:
 class Activation:
     """One attempt of an activation while it runs: its task, its operations under way, and why it has to stop."""
 
+    __slots__ = (  # thousands of them may be alive, and a dict of more than 30 names is nobody else's: 2 KB each
+        "address", "asking", "attempt", "blueprint", "books", "chain", "closed", "counts", "effects", "enough", "freed",
+        "guard", "has_asked", "has_ended", "is_over", "journal", "ledger", "live", "node", "ordinal", "over", "planned",
+        "raises", "reached", "savepoints", "services", "signs", "starved", "stopping", "streams", "task", "until",
+        "waits", "was_cancelled",
+    )  # fmt: skip
+
     def __init__(
         self, services: Services, blueprint: Blueprint, journal: Journal, ledger: Any, guard: Any, planned: Planned
     ) -> None:

@@ -1,8 +1,9 @@
 """Allowances: one budget that a run is under, and what its owner holds of it, in memory (D38)."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from math import ceil
+
+from msgspec import Struct, field
 
 from windlass.core.errors import BudgetExceeded, RunTimeout
 from windlass.core.records import RunRecord
@@ -21,8 +22,7 @@ ABOVE = Budget(steps=0)  # of a run above: where it is used up, the child fails
 ONE: Amounts = dict.fromkeys(PORTIONS, 1)
 
 
-@dataclass(slots=True)
-class Level:
+class Level(Struct):
     """One budget that a run is under, and this owner's part of it."""
 
     budget: Budget
@@ -40,7 +40,7 @@ class Level:
     flights: list[Amounts] = field(default_factory=list)  # what was set aside for each call that was not settled
     day: int = 0  # of that, in days since the epoch (UTC): no window is shorter
     of: str = ""  # the run above whose budget it is; empty for one of the run's own
-    portion: Amounts = field(init=False)  # how much to take at once of what is not asked for one by one
+    portion: Amounts = field(default_factory=dict)  # how much to take at once of what is not asked for one by one
 
     def __post_init__(self) -> None:
         units = PORTIONS.keys() & self.limit.keys()

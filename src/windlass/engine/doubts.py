@@ -6,7 +6,6 @@ is recorded before anything follows from it. Whatever goes wrong on the way ends
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,8 +38,7 @@ AGAIN = "called again with the same key"
 MOST_SHOWN = 1_000  # characters of the arguments in a prompt; `about` has them all
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(msgspec.Struct, frozen=True):
     """An effect that a task asks for."""
 
     codec: Codec

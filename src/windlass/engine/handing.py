@@ -7,7 +7,6 @@ by any worker that knows the definition.
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -31,8 +30,7 @@ TOLD = (  # what a letter says about what happened; not what became of it since
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """A definition that was compiled already."""
 
     blueprint: Blueprint

@@ -1,7 +1,8 @@
 """Permits: a run's part of a limit that all processes share, and what of it its next write gives back or takes."""
 
 from collections import deque
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from windlass.core.records import RunRecord
 from windlass.core.tallies import LimitAnswer, LimitOp
@@ -13,8 +14,7 @@ FAIR_SECONDS = 1.0  # so often a run that keeps its permits hears whether anothe
 FORGET_SECONDS = 60.0  # the permits of an owner that is gone come free after so long, if nobody takes its run over
 
 
-@dataclass(slots=True)
-class Permits:
+class Permits(Struct):
     """This run's part of one limit."""
 
     limit: Limit

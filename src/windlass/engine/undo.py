@@ -7,7 +7,6 @@ rollback says so and goes on.
 """
 
 import asyncio
-from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -30,8 +29,7 @@ RANK = ("undone", "undoing", "done", "standing", "intended", "not_done")  # whic
 UNDO_SECONDS = 300.0  # that an undo gets whose task has no timeout; after that it is in doubt
 
 
-@dataclass(slots=True)
-class Report:
+class Report(msgspec.Struct):
     """What became of the effects that a rollback goes back behind.
 
     Args:
@@ -39,10 +37,10 @@ class Report:
         asked: lines of undos that a person is to be asked about.
     """
 
-    undone: list[str] = field(default_factory=list)
-    standing: list[str] = field(default_factory=list)
-    in_doubt: list[str] = field(default_factory=list)
-    asked: list[r.Effect] = field(default_factory=list)
+    undone: list[str] = []
+    standing: list[str] = []
+    in_doubt: list[str] = []
+    asked: list[r.Effect] = []
 
 
 async def undo_after(drive: Drive, target: Position) -> Report:
