@@ -43,10 +43,11 @@ async def story(subject: str, ctx: Context) -> str:
             model=MODEL, messages=[{"role": "user", "content": f"Three sentences for: {title}"}], stream=True
         )
         parts = []
-        async for chunk in stream:
-            if chunk.choices and (text := chunk.choices[0].delta.content):
-                ctx.emit(text)
-                parts.append(text)
+        async with stream:
+            async for chunk in stream:
+                if chunk.choices and (text := chunk.choices[0].delta.content):
+                    ctx.emit(text)
+                    parts.append(text)
     return f"{title}\n{''.join(parts)}"
 
 

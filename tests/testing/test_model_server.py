@@ -60,8 +60,8 @@ async def test_it_asks_for_tools_as_both_clients_read_it(stream: bool) -> None:
         anthropic.AsyncAnthropic(base_url=server.url, api_key="k", max_retries=0) as asking,
     ):
         if stream:
-            streamed = await chatting.chat.completions.create(model="m", messages=messages, stream=True)
-            parts = [part async for part in streamed]
+            async with await chatting.chat.completions.create(model="m", messages=messages, stream=True) as streamed:
+                parts = [part async for part in streamed]
             made = [call for part in parts if part.choices for call in part.choices[0].delta.tool_calls or ()]
             async with asking.messages.stream(model="m", max_tokens=9, messages=messages) as coming:
                 message = await coming.get_final_message()
