@@ -33,7 +33,7 @@ from windlass import (
     task,
     tool,
 )
-from windlass.core.errors import SecretInName, ToolUnknown
+from windlass.core.errors import SecretInName, ToolUnknown, WindlassError
 from windlass.core.queries import Effects, Items, Questions
 from windlass.core.records import Command
 from windlass.core.secret import MASKS
@@ -352,3 +352,17 @@ def test_rules_that_are_none_are_refused() -> None:
             Pipeline("p", [echo], redact=wrong).compile()  # type: ignore[arg-type]
         with pytest.raises(DefinitionError, match="redact is"):
             Platform(show=wrong)  # type: ignore[arg-type]
+
+
+@task
+async def nothing_done(n: int) -> int:
+    return n
+
+
+async def test_what_cannot_be_kept_is_refused_as_such_though_secrets_are_known(secret: Secret) -> None:
+    assert MASKS.known
+    pipeline = Pipeline("p", [nothing_done])
+    async with Runtime("memory:") as runtime:
+        for tag in ("\ud800", type("S", (str,), {})("x")):
+            with pytest.raises(WindlassError):
+                await runtime.start(pipeline, 1, tags={"k": tag})

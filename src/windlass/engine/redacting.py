@@ -90,7 +90,10 @@ class Masking:
 
 def masked(struct: S) -> S:
     """Mask the texts of a record; names stay as they are, and were looked at where they came in."""
-    if not MASKS or not MASKS.find(ENCODER.encode(struct)):
+    try:
+        if not MASKS or not MASKS.find(ENCODER.encode(struct)):
+            return struct
+    except (UnicodeEncodeError, TypeError):  # half a surrogate pair, or no text: whoever writes it refuses it
         return struct
     fresh = {}
     for name in struct.__struct_fields__:
