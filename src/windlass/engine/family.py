@@ -97,35 +97,34 @@ async def stream(read: Read, seams: Seams, run: str, *, after: int, at_once: boo
         async for event in _in_turn(read, run, after):
             yield event
         return
-    heard: asyncio.Queue[Event | BaseException | None] = asyncio.Queue()
+    heard: asyncio.Queue[Event | Exception | None] = asyncio.Queue()
     followed: dict[str, asyncio.Task[None]] = {}
 
     async def follow(one: str, path: str, begin: int) -> None:
+        end: Exception | None = None
         try:
             async for event in read(one, after=begin):
                 heard.put_nowait(replace(event, path=path))
                 if _is_awaited(event) and event.data["id"] not in followed:
                     begun(event.data["id"], event.data["path"], 0)
-        except BaseException as error:  # whoever reads the stream is told
-            heard.put_nowait(error)
-            raise
-        heard.put_nowait(None)
+        except Exception as error:  # noqa: BLE001 -- whoever reads the stream is told
+            end = error
+        heard.put_nowait(end)
 
     def begun(one: str, path: str, begin: int) -> None:
         followed[one] = seams.spawn(follow(one, path, begin), f"events of {one}")
 
     begun(run, "", after)
-    left = 1
+    ended = 0
     try:
-        while left:
+        while ended < len(followed):
             told = await heard.get()
-            if isinstance(told, BaseException):
+            if isinstance(told, Exception):
                 raise told
             if told is None:
-                left -= 1
-                continue
-            left += _is_awaited(told)
-            yield told
+                ended += 1
+            else:
+                yield told
     finally:
         for task in followed.values():
             task.cancel()
