@@ -22,6 +22,7 @@ from windlass.core.errors import (
 )
 from windlass.core.queries import Questions
 from windlass.core.records import Command, Question
+from windlass.engine import escalations
 
 
 @dataclass
@@ -625,3 +626,19 @@ async def test_nobody_in_time_is_a_definition(runtime: Runtime) -> None:
     run = (await runtime.run(asking(to="user:ann", deadline=0.05, otherwise=Escalate("deciding")), 3)).run
     assert (await settled(runtime, run)).output == "Well? 3"
     assert (await kinds(runtime, run)).count("question.escalated") == 1
+
+
+async def test_a_large_state_is_not_handed_over_with_a_question() -> None:
+    @task
+    async def long(n: int, ctx: Context) -> str:
+        return "x" * n
+
+    pipeline = Pipeline("long", [long])
+    async with Runtime("memory:") as runtime:
+        for size, handed in ((1_000, 1_000), (escalations.MOST_STATE, None)):
+            run = (await runtime.run(pipeline, size)).run
+            state = await escalations.state_of(runtime._control, run)
+            if handed is None:
+                assert state.keys() == {"too large to show"}
+            else:
+                assert state["long"] == "x" * handed

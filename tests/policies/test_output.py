@@ -119,6 +119,12 @@ def test_what_fails_in_a_function_of_confidence_is_a_problem() -> None:
         judge("yes", Expect(str, confidence=lambda value, answer: answer["p"]), 0.0)
 
 
+def test_an_answer_may_be_so_long() -> None:
+    assert judge("y" * 10, Expect(str, limit=10), 0.0).value == "y" * 10
+    with pytest.raises(OutputRefused, match="11 characters, at most 10 are read"):
+        judge("y" * 11, Expect(str, limit=10), 0.0)
+
+
 def test_nothing_says_how_sure_it_is() -> None:
     with pytest.raises(OutputRefused, match="nothing says how sure it is"):
         judge("yes", Expect(str, act=0.5), 0.0)

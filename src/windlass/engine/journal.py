@@ -196,13 +196,11 @@ class Journal:
         now = self.seams.clock.now()
         if step is not None:
             self.keep(step.blobs)
-        ops, self._ops = tuple(self._ops), []
-        said, self._said = tuple(self._said), []
+        ops, self._ops = cleaned(tuple(self._ops)), []
+        said, self._said = cleaned(tuple(self._said)), []
         changes, self._changes = cleaned(tuple(self._changes)), []
         fresh, self._fresh = tuple(self._fresh), []
         position.held.update(fresh)
-        if MASKS.known:
-            ops, said = cleaned(ops), cleaned(said)
         if MASKS.hits != self._hits:
             results = step.results if step is not None and not step.finished and not position.settled else {}
             contents = {digest: self.blobs[digest] for digest in fresh}
