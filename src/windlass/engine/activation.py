@@ -48,9 +48,9 @@ class Activation:
 
     __slots__ = (  # thousands of them may be alive, and a dict of more than 30 names is nobody else's: 2 KB each
         "address", "asking", "attempt", "blueprint", "books", "chain", "closed", "counts", "effects", "enough", "freed",
-        "guard", "has_asked", "has_ended", "is_over", "journal", "ledger", "live", "node", "ordinal", "over", "planned",
-        "raises", "reached", "savepoints", "services", "signs", "starved", "stopping", "streams", "task", "until",
-        "waits", "was_cancelled",
+        "guard", "has_asked", "has_ended", "is_called", "is_over", "journal", "ledger", "live", "node", "ordinal", "over",
+        "planned", "raises", "reached", "savepoints", "services", "signs", "starved", "stopping", "streams", "task",
+        "until", "waits", "was_cancelled",
     )  # fmt: skip
 
     def __init__(
@@ -68,6 +68,7 @@ class Activation:
         self.attempt = self.pending.attempts + 1
         self.task: asyncio.Task[Any] | None = None
         self.stopping = ""
+        self.is_called = False  # to go on, while it was being stopped
         self.has_ended = False  # the node's code, though effects of it may be in flight
         self.closed = False
         self.live = 0  # operations under way that will end by themselves
@@ -153,11 +154,14 @@ class Activation:
             return await future
         finally:
             self.waits.pop(key, None)
+            self._look()
 
     def _look(self, turns: int = SETTLE_TURNS) -> None:
         """Stop the attempt once all it does is wait, after a few turns in which it may begin something else."""
         if self.live or not self.waits or self.stopping or self.closed:
             return
+        if any(future.done() for future in self.waits.values()):
+            return  # what it waited for came: it goes on, and looks again
         if turns:
             asyncio.get_running_loop().call_soon(self._look, turns - 1)
         else:

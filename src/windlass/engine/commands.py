@@ -86,7 +86,7 @@ async def _answer(drive: Drive, command: r.Command) -> bool:
         drive.answered.append(address)
         return True
     running = drive.running.get(address)
-    if running is None:
+    if running is None or running.stopping:
         drive.answered.append(address)
         return True
     await drive.journal.write("record", status=RUNNING)
@@ -212,7 +212,7 @@ def hear_of_ends(drive: Drive) -> None:
         if pending is None or not is_decided(pending, key):
             continue
         running = drive.running.get(address)
-        if running is None and address not in drive.ready and not is_doubtful(pending):
+        if (running is None or running.stopping) and address not in drive.ready and not is_doubtful(pending):
             drive.ready.append(address)
         for what, waiter in running.waits.items() if running is not None else ():
             if what.startswith(("child|", "group|")) and not waiter.done():

@@ -67,7 +67,8 @@ def _age(drive: Drive, changed: list[str]) -> None:
 def freshen(drive: Drive) -> None:
     """Make ready what waits for people and began before the state was edited: it may ask something else now."""
     for address, pending in drive.position.pending.items():
-        if drive.resting.get(address) == "waits" and pending.stale and not (pending.is_failed or is_doubtful(pending)):
+        waits = drive.resting.get(address) == "waits" or (address in drive.running and drive.running[address].stopping)
+        if waits and pending.stale and not (pending.is_failed or is_doubtful(pending)):
             drive.ready.append(address)
 
 

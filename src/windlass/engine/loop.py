@@ -13,6 +13,7 @@ from math import inf
 
 from windlass.core import records as r
 from windlass.core.errors import StepLimitReached, WindlassError
+from windlass.core.position import parse
 from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, RUNNING, WAITING, Status
 from windlass.engine import failures
 from windlass.engine.activation import Activation, Outcome
@@ -124,10 +125,14 @@ class RunLoop(Drive):
             address = self.ready.popleft()
             planned = position.waiting.get(address)
             if planned is None or address in self.running or address in position.settled:
+                if address in self.running:
+                    self.running[address].is_called = True
+                self._next_held(address)
                 continue
             pending = position.pending.get(address)
             if pending is not None and (pending.is_failed or (pending.due_at or 0) > self.clock.now()):
                 self.resting[address] = "retry"
+                self._next_held(address)
                 continue
             self.resting.pop(address, None)
             activation = Activation(self.services, self.blueprint, self.journal, self.ledger, self.guard, planned)
@@ -137,6 +142,7 @@ class RunLoop(Drive):
                 self.held.setdefault(node.id, deque()).append(address)
                 continue
             if self.guard.is_on and self._is_held(address):
+                self._next_held(address)
                 continue
             self.running[address] = activation
             if node.streams_to:
@@ -149,6 +155,12 @@ class RunLoop(Drive):
                 return activation
             self._start(activation)
         return None
+
+    def _next_held(self, address: str) -> None:
+        """Let the next one pass that is at its node's concurrency: this one takes no place, or none any more."""
+        held = self.held.get(parse(address)[0])
+        if held:
+            self.ready.append(held.popleft())
 
     def _is_held(self, address: str) -> bool:
         hold = self.guard.admit(address)
@@ -188,13 +200,13 @@ class RunLoop(Drive):
             self.running.pop(activation.address, None)
             if self.guard.is_on:
                 self.guard.ended(activation.address, outcome.error, is_stopped=bool(outcome.stopped))
-            held = self.held.get(activation.node.id)
-            if held:
-                self.ready.append(held.popleft())
+            self._next_held(activation.address)
             done = failures.settle(self, outcome)
             if activation.pending.asked and (done is not None or outcome.stopped == "waiting"):
                 await leave_unasked(self, activation, waits=done is None)
-            if done is None and outcome.stopped == "waiting":
+            if done is None and outcome.stopped == "waiting" and activation.is_called:
+                self.ready.append(activation.address)  # what it waited for came while it was unwinding
+            elif done is None and outcome.stopped == "waiting":
                 self.resting[activation.address] = "starves" if activation.starved else "waits"
             if done is None:
                 continue
