@@ -22,7 +22,7 @@ async def test_an_answer_that_comes_while_the_node_unwinds_wakes_it(runtime: Run
     unwinding = asyncio.Event()
 
     @task
-    async def asks(ctx: Context) -> str:
+    async def asks(ctx: Context) -> Any:
         try:
             return await ctx.ask("Go?")
         finally:

@@ -48,9 +48,9 @@ class Activation:
 
     __slots__ = (  # thousands of them may be alive, and a dict of more than 30 names is nobody else's: 2 KB each
         "address", "asking", "attempt", "blueprint", "books", "chain", "closed", "counts", "effects", "enough", "freed",
-        "guard", "has_asked", "has_ended", "is_called", "is_over", "journal", "ledger", "live", "node", "ordinal", "over",
-        "planned", "raises", "reached", "savepoints", "services", "signs", "starved", "stopping", "streams", "task",
-        "until", "waits", "was_cancelled",
+        "guard", "has_asked", "has_ended", "is_called", "is_over", "journal", "ledger", "live", "node", "ordinal",
+        "over", "planned", "raises", "reached", "savepoints", "services", "signs", "starved", "stopping", "streams",
+        "task", "until", "waits", "was_cancelled",
     )  # fmt: skip
 
     def __init__(

@@ -12,7 +12,7 @@ point (`flush=True`: effects, questions, timers, commands, the end) takes the wh
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -32,8 +32,20 @@ from windlass.engine.reconcile import Step
 from windlass.engine.redacting import cleaned, told
 from windlass.stores.base import Store, row_digest
 
+T = TypeVar("T")
 MOST_BEHIND, MOST_BYTES_BEHIND = 64, 1_000_000  # rows and bytes that `async` may owe in all (D25)
 MOST_ROWS, MOST_ROW_BYTES = 1_000, 1 << 20  # a snapshot is due after so many rows, or bytes beyond its own size (D24)
+
+
+async def shielded(going: "asyncio.Future[T]") -> T:
+    """Wait for what goes on even if whoever waits is cancelled; an error that comes in that moment counts as heard."""
+    outer = asyncio.shield(going)
+    try:
+        return await outer
+    except asyncio.CancelledError:
+        if outer.done() and not outer.cancelled():
+            outer.exception()
+        raise
 
 
 class Journal:
@@ -124,7 +136,7 @@ class Journal:
         if self._flush is None:
             self._flush = asyncio.get_running_loop().create_future()
             asyncio.get_running_loop().call_soon(self._start_flush, self._flush)
-        await asyncio.shield(self._flush)
+        await shielded(self._flush)
 
     def _start_flush(self, waiter: "asyncio.Future[None]") -> None:
         if self._flush is waiter:  # nobody's write has taken the ops along in the meantime
