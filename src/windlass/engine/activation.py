@@ -17,7 +17,7 @@ from msgspec import structs
 from windlass.core.blueprint import Blueprint, NodeSpec
 from windlass.core.errors import AttemptTimeout, ContextClosed
 from windlass.core.ops import Op
-from windlass.core.position import Pending, parse
+from windlass.core.position import Frame, Pending, parse, place
 from windlass.core.records import Finished, Planned
 from windlass.core.secret import MASKS
 from windlass.engine.journal import Journal
@@ -49,22 +49,24 @@ class Activation:
     __slots__ = (  # thousands of them may be alive, and a dict of more than 30 names is nobody else's: 2 KB each
         "address", "asking", "attempt", "blueprint", "books", "chain", "closed", "counts", "effects", "enough", "freed",
         "guard", "has_asked", "has_ended", "is_called", "is_over", "journal", "ledger", "live", "node", "ordinal",
-        "over", "planned", "raises", "reached", "savepoints", "services", "signs", "starved", "stopping", "streams",
-        "task", "until", "waits", "was_cancelled",
+        "over", "place", "planned", "raises", "reached", "savepoints", "services", "signs", "starved", "stopping",
+        "streams", "task", "until", "waits", "was_cancelled",
     )  # fmt: skip
 
     def __init__(
         self, services: Services, blueprint: Blueprint, journal: Journal, ledger: Any, guard: Any, planned: Planned
     ) -> None:
         self.services = services
-        self.blueprint = blueprint
         self.journal = journal
         self.ledger = ledger
         self.planned = planned
-        self.address = planned.address
-        self.node: NodeSpec = blueprint.nodes[parse(planned.address)[0]]
+        self.address = address = planned.address
+        self.place = place(address)  # of the node: its static path
+        # The definition that the node is of: a sub-graph's may stand within the run's.
+        self.blueprint = blueprint.within(self.place.rpartition("/")[0]) if "/" in address else blueprint
+        self.node: NodeSpec = self.blueprint.nodes[parse(address)[0]]
         self.guard: Any = guard
-        self.chain: Chain = guard.chains[self.node.id]
+        self.chain: Chain = guard.chains[self.place]
         self.attempt = self.pending.attempts + 1
         self.task: asyncio.Task[Any] | None = None
         self.stopping = ""
@@ -96,6 +98,11 @@ class Activation:
     def pending(self) -> Pending:
         """What is kept of this activation so far; read only."""
         return self.journal.position.pending.get(self.address, NOTHING)
+
+    @property
+    def frame(self) -> Frame:
+        """The frame in which it runs; read only."""
+        return self.journal.position.at(self.address)
 
     async def record(self, *ops: Op) -> None:
         """Keep what happened in here; durable when it returns.

@@ -79,8 +79,8 @@ def conceive(
         shard=int(sha256(run.encode()).hexdigest()[:8], 16) % 64,
         source=options.source, input_digest=given.digest, durability=options.durability or blueprint.durability,
         structure=Raw(msgspec.json.encode(blueprint.structure)),
-        channels={name: channel.kind for name, channel in blueprint.channels.items()},
-        sources={name: node.source_digest for name, node in blueprint.nodes.items() if node.source_digest},
+        channels=kinds_of(blueprint),
+        sources={one.path: one.node.source_digest for one in blueprint.tree() if one.node.source_digest},
         created_at=now, updated_at=now,
     )  # fmt: skip
     position = Position(run, record.channels)
@@ -89,3 +89,13 @@ def conceive(
     journal.say("run.created", definition=blueprint.name, fingerprint=blueprint.fingerprint)
     first = journal.compose("step", step, (), (), Status.RUNNING, None, release=False)
     return Birth(record, first, position, journal.blobs)
+
+
+def kinds_of(blueprint: Blueprint) -> dict[str, str]:
+    """Name the kind of every channel by its static path, so that a log folds without the definition."""
+    kinds: dict[str, str] = {name: channel.kind for name, channel in blueprint.channels.items()}
+    for one in blueprint.tree():
+        if one.node.sub is not None:
+            inner = one.node.sub.blueprint.channels.items()
+            kinds.update({f"{one.path}/{name}": channel.kind for name, channel in inner})
+    return kinds

@@ -11,8 +11,9 @@ from typing import Any
 from windlass.core import ops
 from windlass.core import records as r
 from windlass.core.blueprint import Blueprint
+from windlass.core.frames import lane
 from windlass.core.position import Position
-from windlass.core.states import FAILED, UNFINISHED, Status
+from windlass.core.states import FAILED, RUNNING, UNFINISHED, Status
 from windlass.engine.activation import NOTHING, Activation, Outcome
 from windlass.engine.alarm import Alarm
 from windlass.engine.guard import Guard
@@ -41,9 +42,11 @@ class Drive:
         self.items = ItemLog(self.journal, self.wake)
         self.guard = Guard(services, blueprint, self.journal)
         self.guard.wake = self._passed_on
-        self.has_streams = any(node.streams_to for node in blueprint.nodes.values())
+        self.has_streams = any(one.node.streams_to for one in blueprint.tree())
+        self.has_frames = any(node.sub is not None for node in blueprint.nodes.values())
         self.ready: deque[str] = deque()
-        self.held: dict[str, deque[str]] = {}  # by node: ready, but at the node's concurrency
+        self.held: dict[str, deque[str]] = {}  # by node within its frame: ready, but at the node's concurrency
+        self.whole: list[str] = []  # frames in which the last owner left nothing to wait for: a step is due, or the end
         # Address → why: a "retry" has its time, as has what is "held" by a limit; or it "waits", or "starves".
         self.resting: dict[str, str] = {}
         self.unfunded: list[str] = []  # of those that wait: until a person has raised a budget
@@ -75,6 +78,19 @@ class Drive:
     def run(self) -> str:
         """The run's id."""
         return self.journal.record.id
+
+    async def step(self, finished: list[r.Finished], path: str = "") -> None:
+        """Settle what has finished in a frame and plan what follows: the loop does."""
+        raise NotImplementedError
+
+    def status(self) -> Status | None:
+        """Return the status that a write has to set, as the run goes on."""
+        return None if self.journal.head.status is RUNNING else RUNNING
+
+    def next_held(self, address: str) -> None:
+        """Let the next one pass that is at its node's concurrency: this one takes no place, or none any more."""
+        if self.held and (held := self.held.get(lane(address))):
+            self.ready.append(held.popleft())
 
     def _told(self) -> None:
         self.services.notifier.wake(self.run)

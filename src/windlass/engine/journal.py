@@ -213,19 +213,21 @@ class Journal:
         changes, self._changes = cleaned(tuple(self._changes)), []
         fresh, self._fresh = tuple(self._fresh), []
         position.held.update(fresh)
+        frame = None if step is None else position.frames.get(step.frame) if step.frame else position
+        settled = frame.settled if frame is not None else {}  # none where a frame is opened
         if MASKS.hits != self._hits:
-            results = step.results if step is not None and not step.finished and not position.settled else {}
+            results = step.results if step is not None and not step.finished and not settled else {}
             contents = {digest: self.blobs[digest] for digest in fresh}
             said += told(ops, finished if step is None else step.finished, results, contents)
         is_end = step is not None and not step.edited
-        applied = tuple(sorted(position.settled, key=path_key)) if is_end and position.settled else ()
+        applied = tuple(sorted(settled, key=path_key)) if is_end and settled else ()
         if step is None:
             body = Body(now, ops, finished, dropped=dropped, said=said, blobs=fresh)
             position.fold(kind, body)
         else:
             body = Body(
                 now, ops, step.finished, step.results, step.deltas, step.planned, dropped, said, "", fresh, applied,
-                step.edited,
+                step.edited, step.frame, step.given or {},
             )  # fmt: skip
             position.fold(kind, body, step.channels)
             body.digest = position.digest()
@@ -258,7 +260,8 @@ class Journal:
     def snapshot(self) -> tuple[Change, ...]:
         """Make a snapshot of the position as it stands, long pieces out of line."""
         position = self.position
-        new = [blob for channel in position.channels.values() for blob in channel.compact(self.codec, self.blob)]
+        channels = [channel for frame in position.whole() for channel in frame.channels.values()]
+        new = [blob for channel in channels for blob in channel.compact(self.codec, self.blob)]
         for blob in new:
             self.blobs[blob.digest] = bytes(blob.content)
             position.held.add(blob.digest)

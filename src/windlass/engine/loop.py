@@ -13,9 +13,9 @@ from math import inf
 
 from windlass.core import records as r
 from windlass.core.errors import StepLimitReached, WindlassError
-from windlass.core.position import parse
-from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, RUNNING, WAITING, Status
-from windlass.engine import failures
+from windlass.core.frames import lane
+from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, WAITING, Status
+from windlass.engine import failures, frames
 from windlass.engine.activation import Activation, Outcome
 from windlass.engine.commands import hurry, take
 from windlass.engine.dead import bury, fail
@@ -90,10 +90,10 @@ class RunLoop(Drive):
             await take(self)
         if self.journal.broken is not None:
             raise self.journal.broken
-        if self.guard.is_on and self.ready and not self.leaving:
-            exceeded = await self.guard.prepare(self.ready)
-            if exceeded is not None:
-                await exceed(self, exceeded)
+        if self.has_frames or self.guard.is_on:
+            await self._prepare()
+            if self.over:
+                return False
         direct = self._launch()
         if direct is not None:
             self.direct = direct
@@ -118,31 +118,41 @@ class RunLoop(Drive):
             await self._wait(due)
         return not self.over
 
+    async def _prepare(self) -> None:
+        """Open the sub-graphs that are ready, and ask for what attempts need before they may begin."""
+        if self.has_frames and not self.leaving:
+            await frames.go_on(self)
+        if self.guard.is_on and self.ready and not self.leaving:
+            exceeded = await self.guard.prepare(self.ready)
+            if exceeded is not None:
+                await exceed(self, exceeded)
+
     def _launch(self) -> Activation | None:
         """Start what is ready; return the activation instead if it is alone and may be awaited in place."""
         position = self.position
         while self.ready and not self.leaving:
             address = self.ready.popleft()
-            planned = position.waiting.get(address)
-            if planned is None or address in self.running or address in position.settled:
+            frame = position.at(address)
+            planned = frame.waiting.get(address)
+            if planned is None or address in self.running or address in frame.settled:
                 if address in self.running:
                     self.running[address].is_called = True
-                self._next_held(address)
+                self.next_held(address)
                 continue
             pending = position.pending.get(address)
             if pending is not None and (pending.is_failed or (pending.due_at or 0) > self.clock.now()):
                 self.resting[address] = "retry"
-                self._next_held(address)
+                self.next_held(address)
                 continue
             self.resting.pop(address, None)
             activation = Activation(self.services, self.blueprint, self.journal, self.ledger, self.guard, planned)
             activation.streams = self.items
             node = activation.node
-            if node.concurrency is not None and self._busy(node.id) >= node.concurrency:
-                self.held.setdefault(node.id, deque()).append(address)
+            if node.concurrency is not None and self._busy(lane(address)) >= node.concurrency:
+                self.held.setdefault(lane(address), deque()).append(address)
                 continue
             if self.guard.is_on and self._is_held(address):
-                self._next_held(address)
+                self.next_held(address)
                 continue
             self.running[address] = activation
             if node.streams_to:
@@ -156,12 +166,6 @@ class RunLoop(Drive):
             self._start(activation)
         return None
 
-    def _next_held(self, address: str) -> None:
-        """Let the next one pass that is at its node's concurrency: this one takes no place, or none any more."""
-        held = self.held.get(parse(address)[0])
-        if held:
-            self.ready.append(held.popleft())
-
     def _is_held(self, address: str) -> bool:
         hold = self.guard.admit(address)
         if hold is None:
@@ -171,8 +175,8 @@ class RunLoop(Drive):
             self.journal.say("attempt.held", address, by=f"{hold.kind} {hold.name}", until=hold.until)
         return True
 
-    def _busy(self, node: str) -> int:
-        return sum(activation.node.id == node for activation in self.running.values())
+    def _busy(self, place: str) -> int:
+        return sum(lane(address) == place for address in self.running)
 
     def _start(self, activation: Activation) -> None:
         activation.over = self._ended
@@ -200,7 +204,7 @@ class RunLoop(Drive):
             self.running.pop(activation.address, None)
             if self.guard.is_on:
                 self.guard.ended(activation.address, outcome.error, is_stopped=bool(outcome.stopped))
-            self._next_held(activation.address)
+            self.next_held(activation.address)
             done = failures.settle(self, outcome)
             if activation.pending.asked and (done is not None or outcome.stopped == "waiting"):
                 await leave_unasked(self, activation, waits=done is None)
@@ -225,22 +229,22 @@ class RunLoop(Drive):
 
     async def _commit(self, finished: list[r.Finished]) -> None:
         position = self.position
-        if finished and (
+        if finished and position.frames:
+            await frames.commit(self, finished)
+        elif finished and (
             self.blueprint.wait == "any" or len(finished) + len(position.settled) == len(position.waiting)
         ):
-            await self._step(finished)
+            await self.step(finished)
         elif finished:
-            await self.journal.write("writes", finished=tuple(finished), status=self._status())
+            await self.journal.write("writes", finished=tuple(finished), status=self.status())
         elif self.journal.has_notes:
-            await self.journal.write("record", status=self._status())
+            await self.journal.write("record", status=self.status())
 
-    def _status(self) -> Status | None:
-        return None if self.journal.head.status is RUNNING else RUNNING
-
-    async def _step(self, finished: list[r.Finished]) -> None:
-        position, journal = self.position, self.journal
+    async def step(self, finished: list[r.Finished], path: str = "") -> None:
+        """Settle what has finished in a frame, plan what follows, and commit both; the run may end with it."""
+        journal, frame = self.journal, self.position.frame(path)
         try:
-            step = reconcile(self.blueprint, position, finished, self.known, journal.blob)
+            step = reconcile(self.blueprint.within(path), frame, finished, self.known, journal.blob)
             self.guard.check(step.planned)
         except WindlassError as error:
             if finished:
@@ -248,28 +252,31 @@ class RunLoop(Drive):
             where = finished[0].address if finished else ""
             fail(self, where, failures.describe(error), reason(error))
             return
-        self.known = {}
-        if self.guard.rules.wraps and any(map(is_wrapped, (*position.settled, *(done.address for done in finished)))):
+        if self.guard.rules.wraps and any(map(is_wrapped, (*frame.settled, *(done.address for done in finished)))):
             step = step._replace(planned=())
-        for done in (*position.settled.values(), *finished):
+        for done in (*frame.settled.values(), *finished):
+            self.known.pop(done.address, None)
             for name in done.savepoints:
-                journal.say("savepoint.made", done.address, name=name, n=position.n + 1)
-        left = len(position.waiting) - len(finished) - len(position.settled) + len(step.planned)
-        limit = self.blueprint.step_limit
-        if not left:
+                journal.say("savepoint.made", done.address, name=name, n=self.position.n + 1)
+        left = len(frame.waiting) - len(finished) - len(frame.settled) + len(step.planned)
+        limit = self.blueprint.within(path).step_limit
+        if not left and not path:
             journal.say("run.completed")
             self.over = True
             await journal.write("step", step=step, status=COMPLETED, release=True)
-        elif limit is not None and position.n >= limit and step.planned:
-            failure = failures.describe(StepLimitReached(f"{self.run} took {limit} steps"))
-            bury(self, "", failure, "step_limit")
-            journal.say("run.failed", failure=failures.plain(failure))
+        elif limit is not None and frame.steps >= limit and step.planned:
+            of = f"{path} of {self.run}" if path else self.run
+            failure = failures.describe(StepLimitReached(f"{of} took {limit} steps"))
+            bury(self, path, failure, "step_limit")
+            journal.say("run.failed", path, failure=failures.plain(failure))
             self.over = True
             await journal.write("step", step=step, status=FAILED, release=True)
         else:
-            await journal.write("step", step=step, status=self._status())
+            await journal.write("step", step=step, status=self.status())
             for planned in step.planned:
                 self.ready.append(planned.address)
+            if not left:
+                await frames.close(self, path)
 
     async def _rest(self) -> None:
         """Decide what to do when nothing executes and nothing is ready."""
@@ -293,7 +300,7 @@ class RunLoop(Drive):
             address, failure = self.failure
             await self.end(FAILED, "run.failed", address, failure=failures.plain(failure))
         elif len(position.settled) == len(position.waiting):
-            await self._step([])
+            await self.step([])
         else:
             await self._park()
 

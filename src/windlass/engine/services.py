@@ -12,7 +12,7 @@ from windlass.engine.notifier import Notifier
 from windlass.engine.pool import Pool
 from windlass.policies.breaker import Breaker
 from windlass.policies.budget import WrapUp
-from windlass.policies.chain import NO_PLATFORM, Chain, bounds, resolve
+from windlass.policies.chain import NO_PLATFORM, Chain, bounds, resolve_at
 from windlass.policies.limit import Limit
 from windlass.policies.platform import Platform
 from windlass.stores.base import Store
@@ -39,7 +39,7 @@ class Rules:
     """What is in force for the runs of a definition, for one tenant and some roles.
 
     Attributes:
-        gates: by node.
+        chains, gates: by node, those of sub-graphs by their static paths.
         limits: those of all nodes, by key; where two declare one name, as the first node does.
         kinds: by node: the kinds of action that a permission is needed for.
         has_bounds: a limit or a breaker stands before the attempts of some node.
@@ -48,8 +48,7 @@ class Rules:
 
     def __init__(self, blueprint: Blueprint, platform: Platform, tenant: str, roles: tuple[str, ...]) -> None:
         self.blueprint = blueprint
-        nodes = blueprint.nodes.items()
-        self.chains = {name: resolve(node, blueprint, platform, tenant=tenant, roles=roles) for name, node in nodes}
+        self.chains = {one.path: resolve_at(one, platform, tenant=tenant, roles=roles) for one in blueprint.tree()}
         self.bounds = bounds(blueprint, platform)
         self.kinds = {
             name: frozenset({"tool"}.union(*(layer.kinds for layer in chain.layers)))
