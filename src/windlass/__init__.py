@@ -83,8 +83,8 @@ __all__ = [
     "Graph", "HandTo", "Happened", "Initial", "Judged", "Limit", "Message", "Model", "ModelAnswer", "ModelRequest",
     "Normal", "Output", "OutputRefused", "PartialJson", "Pipeline", "Platform", "Price", "Problem", "Prompt", "Quorum",
     "Rated", "Recover", "RecoveryAction", "Redact", "Result", "Retry", "Rules", "RunFailed", "Runtime", "Secret",
-    "SecretFilter", "Send", "Status", "Stream", "Subgraph", "SyncContext", "Task", "TaskError", "Tool", "ToolCall", "Undo",
-    "Update", "Usage", "ValidationFailed", "ValidationResult", "WindlassError", "WrapUp", "Yields", "add", "append",
-    "ephemeral", "fallback", "judge", "maximum", "merge", "model", "overwrite", "reducer", "rule", "task", "tool",
-    "unique_by",
+    "SecretFilter", "Send", "Status", "Stream", "Subgraph", "SyncContext", "Task", "TaskError", "Tool", "ToolCall",
+    "Undo", "Update", "Usage", "ValidationFailed", "ValidationResult", "WindlassError", "WrapUp", "Yields", "add",
+    "append", "ephemeral", "fallback", "judge", "maximum", "merge", "model", "overwrite", "reducer", "rule", "task",
+    "tool", "unique_by",
 ]  # fmt: skip

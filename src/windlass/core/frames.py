@@ -94,6 +94,11 @@ def lane(address: str) -> str:
     return f"{path}{slash}{parse(address)[0]}"
 
 
+def visit_of(address: str) -> str:
+    """Name a visit of a node, all activations of it: `team#1[2]/write#2` for `team#1[2]/write#2[0]`."""
+    return f"{lane(address)}#{parse(address)[1]}"
+
+
 def fits(address: str, target: str) -> bool:
     """Say whether an activation is what a target names: `team/write`, `team#1/write` or the like, part by part."""
     parts, named = address.split("/"), target.split("/")

@@ -88,7 +88,7 @@ def packed(blueprint: Blueprint, edits: dict[str, Any] | None) -> dict[str, Any]
         if channel not in inner.channels or channel.startswith("join:"):
             raise unknown_channel(inner, name)
         typed = convert(value, inner.channels[channel].type, f"edits.{name}")
-        encoded = blueprint.codec.encode(typed, f"edits.{name}")
+        encoded = blueprint.codec.encode(typed, f"edits.{channel}")
         kept[name] = Raw(encoded.data)
         contents |= {blob.digest: bytes(blob.content) for blob in encoded.blobs}
     return {"edits": kept, "contents": contents} if contents else {"edits": kept}
