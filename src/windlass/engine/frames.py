@@ -18,12 +18,23 @@ from windlass.engine import failures
 from windlass.engine.activation import Activation
 from windlass.engine.dead import fail
 from windlass.engine.drive import Drive
+from windlass.engine.edges import exceed
 from windlass.engine.execute import gather_inputs, keep_writes
 from windlass.engine.initiate import initiate
 from windlass.engine.inputs import input_writes
 from windlass.engine.outputs import output, show
 from windlass.engine.reconcile import Step
 from windlass.policies.chain import reason
+
+
+async def prepare(drive: Drive) -> None:
+    """Open the sub-graphs that are ready, and ask for what attempts need before they may begin."""
+    if drive.has_frames and not drive.leaving:
+        await go_on(drive)
+    if drive.guard.is_on and drive.ready and not drive.leaving:
+        exceeded = await drive.guard.prepare(drive.ready)
+        if exceeded is not None:
+            await exceed(drive, exceeded)
 
 
 async def go_on(drive: Drive) -> None:
@@ -37,20 +48,19 @@ async def go_on(drive: Drive) -> None:
         elif frame is not None:
             await close(drive, path)
     drive.whole += whole
-    queue, drive.ready = drive.ready, deque()
-    while queue and not drive.leaving:
-        address = queue.popleft()
+    others: list[str] = []
+    while drive.ready and not drive.leaving:  # what is opened, or ended at once, makes more ready
+        address = drive.ready.popleft()
         node = drive.blueprint.node(address)
         if node is None or node.sub is None:
-            drive.ready.append(address)
-        elif drive.position.waits(address) and address not in drive.position.frames:
-            if node.concurrency is not None and _under_way(drive, lane(address)) >= node.concurrency:
-                drive.held.setdefault(lane(address), deque()).append(address)
-            else:
-                queue.extend(await _open(drive, _activation(drive, address), node.sub))
-        else:
+            others.append(address)
+        elif not drive.position.waits(address) or address in drive.position.frames:
             drive.next_held(address)
-    drive.ready.extend(queue)
+        elif node.concurrency is not None and _under_way(drive, lane(address)) >= node.concurrency:
+            drive.held.setdefault(lane(address), deque()).append(address)
+        else:
+            await _open(drive, _activation(drive, address), node.sub)
+    drive.ready.extendleft(reversed(others))
 
 
 def _under_way(drive: Drive, of: str) -> int:
@@ -63,8 +73,8 @@ def _activation(drive: Drive, address: str) -> Activation:
     return Activation(drive.services, drive.blueprint, drive.journal, drive.ledger, drive.guard, planned)
 
 
-async def _open(drive: Drive, activation: Activation, sub: Sub) -> list[str]:
-    """Write the first step of a sub-graph; returns what is ready by it."""
+async def _open(drive: Drive, activation: Activation, sub: Sub) -> None:
+    """Write the first step of a sub-graph."""
     address, journal = activation.address, drive.journal
     frame = Frame(address, drive.position.kinds.get(place(address), {}))
     try:
@@ -74,12 +84,12 @@ async def _open(drive: Drive, activation: Activation, sub: Sub) -> list[str]:
         drive.guard.check(step.planned)
     except WindlassError as error:
         _fail(drive, address, error)
-        return []
+        return
     drive.resting.pop(address, None)
     await journal.write("step", step=step._replace(given=given), status=drive.status())
+    drive.ready.extend(planned.address for planned in step.planned)
     if not step.planned:
         await close(drive, address)
-    return [planned.address for planned in step.planned]
 
 
 def _input(activation: Activation, sub: Sub) -> Any:

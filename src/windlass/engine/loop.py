@@ -91,7 +91,7 @@ class RunLoop(Drive):
         if self.journal.broken is not None:
             raise self.journal.broken
         if self.has_frames or self.guard.is_on:
-            await self._prepare()
+            await frames.prepare(self)
             if self.over:
                 return False
         direct = self._launch()
@@ -117,15 +117,6 @@ class RunLoop(Drive):
                 self.stop_all("waiting")
             await self._wait(due)
         return not self.over
-
-    async def _prepare(self) -> None:
-        """Open the sub-graphs that are ready, and ask for what attempts need before they may begin."""
-        if self.has_frames and not self.leaving:
-            await frames.go_on(self)
-        if self.guard.is_on and self.ready and not self.leaving:
-            exceeded = await self.guard.prepare(self.ready)
-            if exceeded is not None:
-                await exceed(self, exceeded)
 
     def _launch(self) -> Activation | None:
         """Start what is ready; return the activation instead if it is alone and may be awaited in place."""

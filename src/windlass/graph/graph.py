@@ -138,7 +138,7 @@ class Graph:
             reads: the channel whose value is the input, or input name → channel; default: channels of the same name,
                 or what a Send carries where one may reach it.
             writes: the channel that gets the whole output, channels that get the parts of their name, or channel →
-                part; default: channels of the same name.
+                part; default: channels of the same name that a node of it writes.
             on: channels of which a write plans the node, instead of an edge.
 
         Returns:

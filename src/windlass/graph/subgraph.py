@@ -137,7 +137,8 @@ class Binding:
     def _writes(self, writes: Sequence[str] | Mapping[str, str] | None) -> dict[str, str]:
         there = parts(self.blueprint)
         if writes is None:
-            found = {name: name for name in there if name in self.channels}
+            written = {name for node in self.blueprint.nodes.values() for name in node.writes}
+            found = {name: name for name in there if name in self.channels and name in written}
             if not found:
                 raise DefinitionError(
                     "graph.subgraph", f"{self.where}: nothing of its output has the name of a channel",
