@@ -81,9 +81,13 @@ def parse(address: str) -> tuple[str, int, str]:
     return node, int(visit or 0), index[:-1]
 
 
-@lru_cache(maxsize=8192)
 def place(address: str) -> str:
     """Name a node by its static path, whatever the visit: `team/write` for `team#1/write#2[0]`."""
+    return _place(address) if "/" in address else parse(address)[0]
+
+
+@lru_cache(maxsize=8192)
+def _place(address: str) -> str:
     return "/".join([part.partition("#")[0] for part in address.split("/")])
 
 

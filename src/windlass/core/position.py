@@ -161,7 +161,7 @@ class Position(Frame):
                 if self.frames:
                     self.total = (self.total - self._close(finished.address)) % (1 << 256)
         elif kind == "step":
-            frame = self._frame(body)
+            frame = self._frame(body) if body.frame else self
             done = list(body.finished)
             if frame.settled and not body.edited:
                 done = in_order([*frame.settled.values(), *done])
@@ -169,8 +169,6 @@ class Position(Frame):
 
     def _frame(self, body: Body) -> Frame:
         """Return the frame that a step is of; one that is not there yet is opened by it."""
-        if not body.frame:
-            return self
         frame = self.frames.get(body.frame)
         if frame is None:
             frame = self.frames[body.frame] = Frame(body.frame, self.kinds.get(place(body.frame), {}))

@@ -61,10 +61,12 @@ class Activation:
         self.ledger = ledger
         self.planned = planned
         self.address = address = planned.address
-        self.place = place(address)  # of the node: its static path
-        # The definition that the node is of: a sub-graph's may stand within the run's.
-        self.blueprint = blueprint.within(self.place.rpartition("/")[0]) if "/" in address else blueprint
-        self.node: NodeSpec = self.blueprint.nodes[parse(address)[0]]
+        self.place = node = parse(address)[0]
+        if "/" in address:  # of a sub-graph: its static path, and the definition that it is of
+            self.place = place(address)
+            blueprint = blueprint.within(address.rpartition("/")[0])
+        self.blueprint = blueprint
+        self.node: NodeSpec = blueprint.nodes[node]
         self.guard: Any = guard
         self.chain: Chain = guard.chains[self.place]
         self.attempt = self.pending.attempts + 1
@@ -102,7 +104,8 @@ class Activation:
     @property
     def frame(self) -> Frame:
         """The frame in which it runs; read only."""
-        return self.journal.position.at(self.address)
+        position = self.journal.position
+        return position.at(self.address) if position.frames else position
 
     async def record(self, *ops: Op) -> None:
         """Keep what happened in here; durable when it returns.

@@ -213,8 +213,9 @@ class Journal:
         changes, self._changes = cleaned(tuple(self._changes)), []
         fresh, self._fresh = tuple(self._fresh), []
         position.held.update(fresh)
-        frame = None if step is None else position.frames.get(step.frame) if step.frame else position
-        settled = frame.settled if frame is not None else {}  # none where a frame is opened
+        settled = position.settled
+        if step is not None and step.frame:  # nothing where one is opened
+            settled = position.frames[step.frame].settled if step.frame in position.frames else {}
         if MASKS.hits != self._hits:
             results = step.results if step is not None and not step.finished and not settled else {}
             contents = {digest: self.blobs[digest] for digest in fresh}

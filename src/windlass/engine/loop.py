@@ -123,7 +123,7 @@ class RunLoop(Drive):
         position = self.position
         while self.ready and not self.leaving:
             address = self.ready.popleft()
-            frame = position.at(address)
+            frame = position.at(address) if position.frames else position
             planned = frame.waiting.get(address)
             if planned is None or address in self.running or address in frame.settled:
                 if address in self.running:
@@ -233,9 +233,11 @@ class RunLoop(Drive):
 
     async def step(self, finished: list[r.Finished], path: str = "") -> None:
         """Settle what has finished in a frame, plan what follows, and commit both; the run may end with it."""
-        journal, frame = self.journal, self.position.frame(path)
+        journal, frame, blueprint = self.journal, self.position.frame(path), self.blueprint
+        if path:
+            blueprint = blueprint.within(path)
         try:
-            step = reconcile(self.blueprint.within(path), frame, finished, self.known, journal.blob)
+            step = reconcile(blueprint, frame, finished, self.known, journal.blob)
             self.guard.check(step.planned)
         except WindlassError as error:
             if finished:
@@ -250,12 +252,12 @@ class RunLoop(Drive):
             for name in done.savepoints:
                 journal.say("savepoint.made", done.address, name=name, n=self.position.n + 1)
         left = len(frame.waiting) - len(finished) - len(frame.settled) + len(step.planned)
-        limit = self.blueprint.within(path).step_limit
+        limit = blueprint.step_limit
         if not left and not path:
             journal.say("run.completed")
             self.over = True
             await journal.write("step", step=step, status=COMPLETED, release=True)
-        elif limit is not None and frame.steps >= limit and step.planned:
+        elif limit is not None and frame.n >= limit and frame.steps >= limit and step.planned:
             of = f"{path} of {self.run}" if path else self.run
             failure = failures.describe(StepLimitReached(f"{of} took {limit} steps"))
             bury(self, path, failure, "step_limit")
