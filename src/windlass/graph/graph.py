@@ -30,7 +30,7 @@ from windlass.graph.options import (
 from windlass.graph.reducers import channels, name_of
 from windlass.graph.seal import check_options, codec, structure
 from windlass.graph.signature import Signature, Sources, bare, bound, read
-from windlass.graph.subgraph import Binding, Bound, Reads, Writes, companions, compiled, compiling, tools, whole
+from windlass.graph.subgraph import Binding, Bound, Reads, Writes, companions, compiled, compiling, paths, tools, whole
 from windlass.graph.tools import tools_of
 from windlass.graph.validate import (
     check_checkpoints,
@@ -441,7 +441,7 @@ class _Builder:
     def _check(self, nodes: Mapping[str, NodeSpec], subscribers: Mapping[str, Sequence[str]]) -> None:
         if not self.starts and not subscribers:
             raise DefinitionError("graph.no_start", f"{self.where} starts nowhere", hint="call graph.start(...)")
-        check_checkpoints(self.graph.options.get("checkpoints", EVERY_STEP), nodes, self.where)
+        check_checkpoints(self.graph.options.get("checkpoints", EVERY_STEP), set(paths(nodes)), self.where)
         begin = [*self.starts, *(node for found in subscribers.values() for node in found)]
         begin += wraps_up_at(self.graph.options)
         check_reachable(nodes, begin, self._leads_to, self.joins, self.where)

@@ -30,6 +30,7 @@ from windlass.graph.subgraph import (
     compiled,
     compiling,
     never,
+    paths,
     returned,
     takes_input,
     tools,
@@ -214,7 +215,7 @@ class _Builder:
             name: self._subgraph(name) if isinstance(task, Subgraph) else self._node(name, task, sources)
             for name, task in self.tasks.items()
         }
-        check_checkpoints(self.options.get("checkpoints", EVERY_STEP), nodes, self.where)
+        check_checkpoints(self.options.get("checkpoints", EVERY_STEP), set(paths(nodes)), self.where)
         first = self.inputs[0] if self.inputs else Any
         input_type = first if all(one == first for one in self.inputs) else Any
         channels = {INPUT: ChannelSpec(name=INPUT, type=input_type)} | {n: _channel(node) for n, node in nodes.items()}

@@ -219,6 +219,14 @@ def companions(nodes: Mapping[str, NodeSpec]) -> tuple[Definition, ...]:
     return tuple(one for node in nodes.values() if node.sub is not None for one in node.sub.blueprint.companions)
 
 
+def paths(nodes: Mapping[str, NodeSpec], above: str = "") -> Iterator[str]:
+    """Name all nodes, those of sub-graphs by their static paths."""
+    for name, node in nodes.items():
+        yield f"{above}{name}"
+        if node.sub is not None:
+            yield from paths(node.sub.blueprint.nodes, f"{above}{name}/")
+
+
 def tools(nodes: Mapping[str, NodeSpec]) -> dict[str, Any]:
     """List the tools of sub-graphs, of which grants may speak."""
     found: dict[str, Any] = {}

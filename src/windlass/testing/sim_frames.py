@@ -1,4 +1,4 @@
-"""Scenes of sub-graphs: a team that loops beside checks of their own frames each, asked, paused, and taken back into."""
+"""Scenes of sub-graphs: a team that loops beside checks in a frame each, asked, paused, and taken back into."""
 
 import asyncio
 from typing import Annotated, Any, TypedDict
