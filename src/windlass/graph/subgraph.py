@@ -106,8 +106,8 @@ class Binding:
         self.params = self._params(bound.reads)
         self.output = bound.writes if isinstance(bound.writes, str) else None
         self.writes = {} if self.output is not None else self._writes(bound.writes)
-        by_name = blueprint.kind == "graph" and not self._takes_payload(bound.reads)
-        self.is_dict = by_name if bound.reads is None else not isinstance(bound.reads, str)
+        is_whole = isinstance(bound.reads, str) or self._takes_payload(bound.reads)
+        self.is_dict = blueprint.kind == "graph" and not is_whole
         self.back = frozenset(name for name, part in self.writes.items() if self._is_back(name, part))
         self._check()
 
@@ -130,7 +130,7 @@ class Binding:
         if takes_input(inner):
             raise DefinitionError(
                 "graph.subgraph", f"{self.where}: pipeline {inner.name!r} takes an input, and is given none",
-                hint='reads="CHANNEL" gives it the value of a channel',
+                hint='reads="CHANNEL" gives it the value of a channel, reads={} nothing',
             )  # fmt: skip
         return ()
 
