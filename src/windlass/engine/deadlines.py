@@ -59,7 +59,7 @@ async def _lapse(drive: Drive, pending: Pending, key: str, terms: Terms) -> None
         await drive.services.store.post(command)
 
 
-async def passed_on(drive: Drive, command: r.Command) -> bool:
+def passed_on(drive: Drive, command: r.Command) -> bool:
     """Take the command that put a question to somebody else; the store has changed its row already."""
     arguments = command.arguments
     id_, to = str(arguments["question"]), str(arguments["to"])

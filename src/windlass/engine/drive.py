@@ -15,6 +15,7 @@ from windlass.core.position import Position
 from windlass.core.states import FAILED, UNFINISHED, Status
 from windlass.engine.activation import NOTHING, Activation, Outcome
 from windlass.engine.alarm import Alarm
+from windlass.engine.doubts import is_doubtful
 from windlass.engine.guard import Guard
 from windlass.engine.itemlog import ItemLog
 from windlass.engine.journal import Journal
@@ -61,7 +62,8 @@ class Drive:
         self.over = False
         self.news = True  # a command may be waiting
         self.ended: list[tuple[str, str]] = []  # children whose end was taken and is not folded yet: address, key
-        self.answered: list[str] = []  # addresses whose answers were taken and are not folded yet
+        self.answered: list[tuple[str, str]] = []  # answers that were taken and are not folded yet: address, key
+        self.woken: set[str] = set()  # addresses for which something came while their attempt was being stopped
         self.seen: set[str] = set()  # commands that were taken, or are being acted on
         self.late: set[str] = set()  # questions whose deadline this drive has applied, by the command
         self.escalated: list[str] = []  # questions that were put to a definition
@@ -108,6 +110,30 @@ class Drive:
         self.ready.append(address)
         self.wake()
         return True
+
+    def go_on(self, address: str, *begins: str) -> None:
+        """Let an activation go on for which something came, in its attempt or with a new one.
+
+        Args:
+            begins: how the keys begin of what its attempt waits for.
+        """
+        running = self.running.get(address)
+        if running is None:
+            if address not in self.ready and not is_doubtful(self.position.pending.get(address, NOTHING)):
+                self.ready.append(address)
+            return
+        if running.stopping:
+            self.woken.add(address)
+        for what, waiter in running.waits.items():
+            if what.startswith(begins) and not waiter.done():
+                waiter.set_result(None)
+
+    def rest(self, activation: Activation) -> None:
+        """Let an activation wait, unless something came for it while its attempt was being stopped."""
+        if activation.address in self.woken:
+            self.ready.append(activation.address)
+        else:
+            self.resting[activation.address] = "starves" if activation.starved else "waits"
 
     def stop_all(self, reason: str) -> None:
         """Stop what runs; effects in flight come to their end first (D20)."""

@@ -195,7 +195,8 @@ class RunLoop(Drive):
             if activation.pending.asked and (done is not None or outcome.stopped == "waiting"):
                 await leave_unasked(self, activation, waits=done is None)
             if done is None and outcome.stopped == "waiting":
-                self.resting[activation.address] = "starves" if activation.starved else "waits"
+                self.rest(activation)
+            self.woken.discard(activation.address)
             if done is None:
                 continue
             finished.append(done)
