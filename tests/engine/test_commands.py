@@ -37,11 +37,14 @@ class Slow:
 
 
 async def test_a_write_while_an_answer_is_looked_at_does_not_take_its_mark_along() -> None:
-    begin, written, is_first = asyncio.Event(), asyncio.Event(), True
+    asks_now, begin, written, is_first = asyncio.Event(), asyncio.Event(), asyncio.Event(), True
 
     @task(id="asks")
-    async def asks(n: int, ctx: Context) -> str:
-        return await ctx.ask("Well?")
+    async def asks(n: int, ctx: Context) -> Any:
+        try:
+            return await ctx.ask("Well?")
+        finally:
+            asks_now.set()
 
     @task(id="writes")
     async def writes(n: int, ctx: Context) -> int:
@@ -57,9 +60,9 @@ async def test_a_write_while_an_answer_is_looked_at_does_not_take_its_mark_along
     await store.open()
     async with Runtime(store, [flow]) as runtime:
         run = await runtime.start(flow, 1)
-        while not (asked := await runtime.questions(run)):
-            await asyncio.sleep(0.01)
-        answering = asyncio.create_task(runtime.answer(asked[0].id, "yes"))
+        await asks_now.wait()
+        (asked,) = await runtime.questions(run)
+        answering = asyncio.create_task(runtime.answer(asked.id, "yes"))
         await store.looks.wait()
         begin.set()
         await written.wait()  # a row of this run went out while the answer was looked at
@@ -81,7 +84,7 @@ async def test_an_answer_that_comes_while_the_attempt_is_being_stopped_is_heard(
     stops, end = asyncio.Event(), asyncio.Event()
 
     @task(id="asks")
-    async def asks(n: int, ctx: Context) -> str:
+    async def asks(n: int, ctx: Context) -> Any:
         try:
             return await ctx.ask("Well?")
         finally:

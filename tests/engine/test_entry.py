@@ -34,11 +34,10 @@ def asking_once(at: list[float], *, asks_again: bool) -> Pipeline:
         if ctx.attempt == 1:
 
             async def fail() -> None:
-                while not ctx._activation.waits:
-                    await asyncio.sleep(0)
+                await asyncio.sleep(1)
                 raise ConnectionError
 
-            await asyncio.gather(ctx.ask("well?", int), fail())
+            await asyncio.gather(ctx.ask("well?", int), ctx.call("fail", fail))
         return await ctx.ask("well?", int) if asks_again else n
 
     return Pipeline("p", [work])

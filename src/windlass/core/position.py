@@ -25,7 +25,7 @@ from windlass.core.records import Body, Finished, Planned
 MOST_SAID = 20  # of a trail
 FOLDED = ("timer.fired", "question.reminded", "question.escalated", "question.withdrawn")  # events that are state, too
 ASIDE = (ops.UndoIntended, ops.EffectUndone, ops.EffectLeft)  # of a branch that is being left, or was
-TOLD = (ops.CallRecorded, ops.EffectCompleted, ops.QuestionAnswered)
+TOLD = (ops.CallRecorded, ops.EffectCompleted, ops.QuestionAnswered, ops.SignalTaken)
 DONE = int.from_bytes(sha256(b"done").digest(), "big") | 1  # odd: a bijection modulo 2^256
 
 
@@ -53,6 +53,8 @@ class Pending(Struct, omit_defaults=True):
     lapsed: dict[str, int] = {}  # questions that nobody answered in time → resets by then
     heard: dict[str, tuple[str, dict[str, Any]]] = {}  # who answered, and where an escalation found it
     stale: set[str] = set()  # keys of open questions that were asked before the state, or the code, was changed
+    awaited: dict[str, ops.SignalAwaited] = {}  # by the wait's key
+    signals: dict[str, ops.SignalReceived] = {}  # what waits have got, or what stands for that
     children: dict[str, Child] = {}
     ends: dict[str, ops.ChildEnded] = {}  # of children, by their keys
 
@@ -66,6 +68,21 @@ class Pending(Struct, omit_defaults=True):
         """The ids of questions that have no answer yet."""
         return [id_ for key, id_ in self.asked.items() if key not in self.answers]
 
+    def age(self) -> None:
+        """Note that what is waited for was asked of another state, or by other code."""
+        self.stale.update(key for key in self.asked if key not in self.answers)
+        self.stale.update(key for key in self.awaited if key not in self.signals)
+
+    @property
+    def listens(self) -> bool:
+        """Whether it has asked or waited for anything that it may have to take back."""
+        return bool(self.asked or self.awaited or self.signals)
+
+    @property
+    def open_signals(self) -> list[ops.SignalAwaited]:
+        """The waits for signals that have none yet."""
+        return [wait for key, wait in self.awaited.items() if key not in self.signals]
+
     @property
     def open_children(self) -> list[str]:
         """The ids of runs that are waited for and have not ended."""
@@ -76,8 +93,8 @@ class Position:
     """The state of a run after some row of its log."""
 
     __slots__ = (
-        "branch", "channels", "ephemeral", "held", "left", "marks", "n", "pending", "row_bytes", "rows", "run", "seq",
-        "settled", "snapshot_bytes", "total", "visits", "waiting",
+        "branch", "channels", "ephemeral", "held", "left", "marks", "n", "pending", "promised", "row_bytes", "rows",
+        "run", "seq", "settled", "signals", "snapshot_bytes", "total", "visits", "waiting",
     )  # fmt: skip
 
     def __init__(self, run: str, kinds: dict[str, str]) -> None:
@@ -92,6 +109,8 @@ class Position:
         self.left: dict[str, int] = {}  # how many of a node's activations wait
         self.settled: dict[str, Finished] = {}  # finished, of a step that is not complete
         self.pending: dict[str, Pending] = {}
+        self.signals: dict[str, ops.SignalReceived] = {}  # that nobody has taken, in the order in which they came
+        self.promised: set[str] = set()  # of them and of waits, by id and key: being given, in a row not yet folded
         self.total = 0  # sum of all marks, mod 2^256: the state digest
         self.marks: dict[str, int] = {}  # of waiting activations
         self.held: set[str] = set()  # blobs that the log or a snapshot brought
@@ -143,7 +162,7 @@ class Position:
             total += mark * DONE
         if body.edited:
             for pending in self.pending.values():
-                pending.stale.update(key for key in pending.asked if key not in pending.answers)
+                pending.age()
         else:
             self.settled.clear()
         for address in body.dropped:
@@ -176,6 +195,9 @@ class Position:
     def _note(self, op: ops.Op) -> None:
         if isinstance(op, ASIDE):
             return
+        if isinstance(op, ops.SignalReceived):
+            self.signals[op.id] = op
+            return
         pending = self.pending.get(op.address)
         if pending is None:
             pending = self.pending[op.address] = Pending()
@@ -188,6 +210,8 @@ class Position:
                 _note_question(pending, op)
             case ops.AttemptFailed():
                 _note_failure(pending, op)
+            case ops.SignalAwaited() | ops.SignalTaken() | ops.SignalLeft():
+                self._note_signal(pending, op)
             case ops.ChildStarted() | ops.ChildEnded():
                 _note_child(pending, op)
             case ops.AttemptsReset():
@@ -198,6 +222,22 @@ class Position:
                 pending.failure = None
             case _:
                 _note_effect(pending, op)
+
+    def _note_signal(self, pending: Pending, op: ops.SignalAwaited | ops.SignalTaken | ops.SignalLeft) -> None:
+        pending.stale.discard(op.key)
+        if isinstance(op, ops.SignalAwaited):
+            pending.awaited[op.key] = op
+        elif isinstance(op, ops.SignalTaken):
+            stand_in = ops.SignalReceived("", op.name, op.value)
+            pending.signals[op.key] = self.signals.pop(op.id, stand_in)
+            self.promised -= {op.id, f"{op.address} {op.key}"}
+            if op.expired == "reject":
+                pending.lapsed[op.key] = pending.resets
+        else:
+            signal = pending.signals.pop(op.key, None)
+            if not op.why:
+                pending.awaited.pop(op.key, None)
+                self.signals = {signal.id: signal, **self.signals} if signal is not None else self.signals
 
     def references(self) -> set[str]:
         """Name the blobs that channels, plan and pending operations refer to."""
@@ -227,6 +267,7 @@ class Position:
             pending=self.pending,
             channels={name: channel.dump() for name, channel in self.channels.items() if channel.version},
             total=f"{self.total:x}",
+            signals=list(self.signals.values()),
         )
         return msgspec.json.encode(kept)
 
@@ -242,6 +283,7 @@ class Position:
         self.pending = kept.pending
         for name, channel in kept.channels.items():
             self.channels[name] = Channel.restore(name, channel)
+        self.signals = {signal.id: signal for signal in kept.signals}
         self.total = int(kept.total, 16)
         self.rows = self.row_bytes = 0
         self.snapshot_bytes = len(manifest.body)
@@ -257,6 +299,7 @@ class Kept(Struct, omit_defaults=True):
     pending: dict[str, Pending]
     channels: dict[str, KeptChannel]
     total: str
+    signals: list[ops.SignalReceived] = []
 
 
 def _note_question(pending: Pending, op: ops.QuestionAsked | ops.QuestionAnswered) -> None:

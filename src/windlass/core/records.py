@@ -236,7 +236,7 @@ class Command(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
 
     `verb` and its `arguments`: answer (question, value, by), escalate (question, to, why), edit (edits, why,
     overwrite), pause (immediate), resume (edits), cancel, rollback (to, by), child (address, key, child, status: one
-    has ended).
+    has ended), signal (name, value).
     """
 
     id: str

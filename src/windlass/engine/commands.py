@@ -25,6 +25,7 @@ from windlass.engine.inputs import unpacked
 from windlass.engine.kin import heard, is_decided, resume
 from windlass.engine.reconcile import Step
 from windlass.engine.redacting import notice
+from windlass.engine.signals import first_wait, promise
 
 MOST_LETTERS = 1_000
 
@@ -196,6 +197,18 @@ async def _look_at_letters(drive: Drive, _: r.Command) -> Found:
     return Found(letters=tuple(await drive.services.store.find(queries.Letters(run=drive.run, limit=MOST_LETTERS))))
 
 
+def _signal(drive: Drive, command: r.Command, _: Found) -> bool:
+    """Take a signal into the log, whatever the run's state, and give it to whoever waits for its name."""
+    name, data = str(command.arguments["name"]), msgspec.json.encode(command.arguments.get("value"))
+    value = Raw(notice(drive.blueprint.codec.mask(data, "signal")))
+    drive.journal.note(ops.SignalReceived(command.id, name, value, command.by))
+    found = first_wait(drive.position, name)
+    if found is not None:
+        drive.journal.note(promise(drive.position, found, command.id, command.by))
+        drive.answered.append((found.address, found.key))
+    return True
+
+
 def _resume(drive: Drive, command: r.Command, found: Found) -> bool | Step:
     if _is_final(drive):
         return False
@@ -275,4 +288,5 @@ LOOK = {"answer": _look_at_answer, "resume": _look_at_letters}
 TAKE: dict[str, Callable[[Drive, r.Command, Found], bool | Step]] = {
     "answer": _answer, "escalate": lambda drive, command, _: passed_on(drive, command), "edit": _edit,
     "pause": _pause, "cancel": _cancel, "rollback": _rollback, "resume": _resume, "child": _child,
+    "signal": _signal,
 }  # fmt: skip

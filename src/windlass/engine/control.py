@@ -84,10 +84,10 @@ class Control:
                 return record.id  # somebody drives it: follow
         return record.id
 
-    async def post(self, run: str, verb: str, by: str = "", **arguments: Any) -> None:
-        """Post a command, let the owner know, and take it here if there is no owner."""
+    async def post(self, run: str, verb: str, by: str = "", *, id: str = "", **arguments: Any) -> None:
+        """Post a command, let the owner know, and take it here if there is no owner; an id that was posted is not."""
         command = r.Command(
-            id=self.services.seams.ids(), run=run, verb=verb, arguments=arguments, by=by,
+            id=id or self.services.seams.ids(), run=run, verb=verb, arguments=arguments, by=by,
             at=self.services.seams.clock.now(),
         )  # fmt: skip
         crashpoint("command.post")

@@ -166,6 +166,7 @@ class Drive:
                 dues.append((address, self.guard.dues[address]))
             else:
                 dues += [(address, due) for due in pending.timers.values() if due not in pending.fired]
+                dues += [(address, due) for one in pending.open_signals if (due := one.terms.due_at) is not None]
         return dues + self._clocks()
 
     def _clocks(self) -> list[tuple[str, float]]:

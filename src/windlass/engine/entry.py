@@ -61,7 +61,7 @@ def _age(drive: Drive, changed: list[str]) -> None:
     """Note on open questions that they were asked by other code: what asks no longer, they are withdrawn."""
     for address, pending in drive.position.pending.items():
         if parse(address)[0] in changed:
-            pending.stale.update(key for key in pending.asked if key not in pending.answers)
+            pending.age()
 
 
 def freshen(drive: Drive) -> None:
@@ -79,7 +79,8 @@ def _is_blocked(drive: Drive, pending: Pending) -> bool:
     if _has_yet_to_begin(drive, pending):
         return False  # whatever its last attempt had open
     late = any(due > now and due not in pending.fired for due in pending.timers.values())
-    return late or (bool(pending.open_questions or pending.open_children) and not pending.stale)
+    waits = bool(pending.open_questions or pending.open_children or pending.open_signals)
+    return late or (waits and not pending.stale)
 
 
 def _has_yet_to_begin(drive: Drive, pending: Pending) -> bool:

@@ -192,7 +192,7 @@ class RunLoop(Drive):
             if held:
                 self.ready.append(held.popleft())
             done = failures.settle(self, outcome)
-            if activation.pending.asked and (done is not None or outcome.stopped == "waiting"):
+            if activation.pending.listens and (done is not None or outcome.stopped == "waiting"):
                 await leave_unasked(self, activation, waits=done is None)
             if done is None and outcome.stopped == "waiting":
                 self.rest(activation)
@@ -297,7 +297,8 @@ class RunLoop(Drive):
         children = [id_ for one in pending for id_ in one.open_children]
         if self.news:
             return
-        self.journal.say("run.parked", questions=waiting, children=children, due_at=due)
+        signals = [wait.name for one in pending for wait in one.open_signals]
+        self.journal.say("run.parked", questions=waiting, children=children, signals=signals, due_at=due)
         self.over = True
         await self.journal.write("record", status=WAITING, due_at=due, release=True)
 
