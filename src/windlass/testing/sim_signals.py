@@ -15,7 +15,7 @@ NONE = -1
 
 
 @task
-async def pair(n: int, ctx: Context) -> list[int]:
+async def pair(ctx: Context) -> list[int]:
     """Take two at once."""
     return list(await asyncio.gather(ctx.signal("go", int), ctx.signal("go", int)))
 
@@ -49,7 +49,7 @@ async def _steer(sim: Simulation) -> None:
 
 async def play_signals(sim: Simulation) -> None:
     """Send four signals from two clients while the run is paused or rolled back at some moment; see it to its end."""
-    await sim.start(signalled, 1)
+    await sim.start(signalled, None)
     beside = asyncio.gather(_send(sim, (1, 2), "one"), _send(sim, (3, 4), "two"), _steer(sim))
     while sim.watch.stories["r"].status is not COMPLETED or not beside.done():
         if sim.watch.stories["r"].status in (PAUSED, FAILED):
