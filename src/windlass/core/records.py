@@ -139,6 +139,8 @@ class RunRecord(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True)
     structure: Raw = Raw(b"{}")
     channels: dict[str, str] = {}  # name → kind, so that a log folds without the definition
     sources: dict[str, str] = {}  # node → digest of its source text when the run was made
+    before: tuple[str, ...] = ()  # nodes at which this run stops for a person, before they run
+    after: tuple[str, ...] = ()  # and after
     quarantined: str = ""  # why nobody may claim it: what was found damaged
     created_at: float = 0.0
     updated_at: float = 0.0

@@ -77,7 +77,8 @@ async def take(drive: Drive) -> None:
 
 
 def _status(drive: Drive) -> Status | None:
-    return None if drive.leaving == "stay" else RUNNING
+    is_final = drive.journal.head.status in (COMPLETED, CANCELLED)  # only the write that rolls it back leads out of it
+    return None if drive.leaving == "stay" or is_final else RUNNING
 
 
 async def hurry(drive: Drive) -> None:

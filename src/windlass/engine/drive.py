@@ -22,6 +22,7 @@ from windlass.engine.journal import Journal
 from windlass.engine.kin import cascade, say_farewell
 from windlass.engine.ledger import Ledger
 from windlass.engine.services import Services
+from windlass.engine.stops import with_stops
 from windlass.engine.turns import Turns
 
 
@@ -33,14 +34,14 @@ class Drive:
         blobs: dict[str, bytes],
     ) -> None:  # fmt: skip
         self.services = services
-        self.blueprint = blueprint
+        self.blueprint = with_stops(blueprint, record)
         self.position = position
         self.ledger = ledger
         self.clock = services.seams.clock
         self.journal = Journal(services.store, services.seams, record, position, self._told, blobs, blueprint.codec)
         say_farewell(self.journal, blueprint)
         self.items = ItemLog(self.journal, self.wake)
-        self.guard = Guard(services, blueprint, self.journal)
+        self.guard = Guard(services, self.blueprint, self.journal)
         self.guard.wake = self._passed_on
         self.has_streams = any(node.streams_to for node in blueprint.nodes.values())
         self.ready: deque[str] = deque()

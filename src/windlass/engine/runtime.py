@@ -103,7 +103,7 @@ class Runtime:
         """Make a run, drive it in the background, and return its id; an id that exists is attached to (D4).
 
         Args:
-            options: tags, thread, tenant, durability, source; see `Options`.
+            options: tags, thread, tenant, durability, source, before, after; see `Options`.
 
         Raises:
             InputError, ValueNotKept, ValueTooLarge: the input is not what it should be.
