@@ -1,4 +1,4 @@
-"""What is killed: thirteen shapes of runs, each with effects upon outside systems of three kinds (FAULTS 4a).
+"""What is killed: fourteen shapes of runs, each with effects upon outside systems of three kinds (FAULTS 4a).
 
 A sub-graph is no shape yet.
 """
@@ -316,6 +316,24 @@ def bounded(bank: Target) -> Subject:
     return Subject(Pipeline("bounded", [*map(step, (1, 2, 3)), sums], edges, budget=budget, run_timeout=50_000), 0)
 
 
+def signalled(bank: Target) -> Subject:
+    """A step that pays between two signals, which are sent once each, before it waits or while it does."""
+    work = working(bank)
+
+    @task
+    async def takes(n: int, ctx: Context) -> list[int]:
+        first = await ctx.signal("go", int)
+        return [first, await work(n, ctx), await ctx.signal("go", int)]
+
+    async def send(going: Going) -> Result:
+        for number in (5, 6):
+            with suppress(RunState):  # it has ended
+                await going.runtime.signal(RUN, "go", number, id=str(number))
+        return await going.to_the_end()
+
+    return Subject(Pipeline("signalled", [takes]), 1, drive=send)
+
+
 def family(bank: Target) -> Subject:
     """A step that pays and awaits a child run, and one that awaits three at once; each of them pays, too."""
     work = working(bank)
@@ -349,7 +367,8 @@ def family(bank: Target) -> Subject:
 
 
 FORMS = (
-    chain, diamond, wide, loop, sends, question, timer, retrying, stream, compensation, steered, bounded, family
+    chain, diamond, wide, loop, sends, question, timer, retrying, stream, compensation, steered, bounded, signalled,
+    family,
 )  # fmt: skip
 SHAPES: dict[str, Callable[[Target], Subject]] = {shape.__name__: shape for shape in FORMS}
 
