@@ -25,8 +25,8 @@ made once, in a copy of the tree: at least one of the tests beside it failed. Wr
 
 A *figure* is a row of the benchmarks, measured by `make bench` and kept in [performance.md](performance.md): no test
 judges times. *Open* is what waits for a later version, with the reason. The numbers are those of the list that the
-runtime was built from; what is not here (context, triggers, traces, scale, migration, some of people) has not
-been begun. [boundaries.md](boundaries.md) has every limit with the test in which it fires.
+runtime was built from; what is not here (context, triggers, traces, scale, migration, sub-graphs, threads) has not
+been begun, or is not shown yet. [boundaries.md](boundaries.md) has every limit with the test in which it fires.
 """
 
 

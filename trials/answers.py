@@ -154,7 +154,7 @@ def run(folder: Path, questions: int) -> Figures:
 
 TRIALS = (
     Trial(
-        "answers", "F41",
+        "answers", "F41 S16",
         "Six answerers in three processes answer every question, with the same and with other values; exactly one "
         "answer may reach each.",
         run, short={"questions": 500}, long={"questions": 5_000},

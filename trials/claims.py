@@ -29,7 +29,7 @@ from windlass.core.queries import Runs
 from windlass.stores.base import open_store
 from windlass.testing.crash_forks import Say, fork, lanes
 from windlass.testing.crash_judge import KINDS, End, Evidence, judge
-from windlass.testing.crash_trial import Model, Subject, attempt, process, workplace
+from windlass.testing.crash_trial import RUN, Model, Subject, attempt, process, workplace
 from windlass.testing.crash_world import Kill, read
 
 RIVALS = 4
@@ -180,7 +180,8 @@ def rival_trial(subject: Subject, folder: Path, kill: Kill, model: Model) -> lis
     codes, said = [child.end(SECONDS) for child in children], [child.rest() for child in children]
     if any(codes):
         return [("stuck", f"the rivals ended {codes}")]
-    ends = [msgspec.json.decode(lines[2], type=tuple[End, dict[str, int], float])[0] for lines in said]
+    told = tuple[dict[str, End], dict[str, int], float]
+    ends = [msgspec.json.decode(lines[2], type=told)[0][RUN] for lines in said]
     wrong = [("told", f"a rival was told {e.status} {e.output}") for e in ends if e.output != ends[0].output]
     return wrong + judge(Evidence([], ends[-1], read(ledger)), model.evidence).trouble()
 

@@ -225,6 +225,6 @@ def nested(folder: Path, *, trees: int, seed: int = 0) -> Figures:
 TRIALS = (
     Trial(
         "nested", "F1 F4", "random trees of runs come to what an interpreter says, each question and effect once",
-        nested, {"trees": 60}, {"trees": 2_000},
+        nested, {"trees": 60}, {"trees": 5_000},
     ),
 )  # fmt: skip

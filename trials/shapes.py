@@ -1,6 +1,6 @@
-"""What is killed: twelve shapes of runs, each with effects upon outside systems of three kinds (FAULTS 4a).
+"""What is killed: fourteen shapes of runs, each with effects upon outside systems of three kinds (FAULTS 4a).
 
-A sub-graph and a child run are no shapes yet: the product has neither.
+A sub-graph is no shape yet.
 """
 
 import asyncio
@@ -316,12 +316,64 @@ def bounded(bank: Target) -> Subject:
     return Subject(Pipeline("bounded", [*map(step, (1, 2, 3)), sums], edges, budget=budget, run_timeout=50_000), 0)
 
 
-SHAPES: dict[str, Callable[[Target], Subject]] = {
-    shape.__name__: shape
-    for shape in (chain, diamond, wide, loop, sends, question, timer, retrying, stream, compensation, steered, bounded)
-}
+def signalled(bank: Target) -> Subject:
+    """A step that pays between two signals, which are sent once each, before it waits or while it does."""
+    work = working(bank)
+
+    @task
+    async def takes(n: int, ctx: Context) -> list[int]:
+        first = await ctx.signal("go", int)
+        return [first, await work(n, ctx), await ctx.signal("go", int)]
+
+    async def send(going: Going) -> Result:
+        for number in (5, 6):
+            with suppress(RunState):  # it has ended
+                await going.runtime.signal(RUN, "go", number, id=str(number))
+        return await going.to_the_end()
+
+    return Subject(Pipeline("signalled", [takes]), 1, drive=send)
 
 
-def subjects() -> dict[str, Subject]:
-    """Return each shape with each kind of outside system."""
-    return {f"{name}, {kind}": shape(Target("bank", kind)) for name, shape in SHAPES.items() for kind in KINDS}
+def family(bank: Target) -> Subject:
+    """A step that pays and awaits a child run, and one that awaits three at once; each of them pays, too."""
+    work = working(bank)
+
+    @task(id="alone")
+    async def alone(n: int, ctx: Context) -> int:
+        return await work(n, ctx)
+
+    @task(id="more")
+    async def more(alone: int, ctx: Context) -> int:
+        return await work(alone, ctx)
+
+    @task(id="each")
+    async def each(n: int, ctx: Context) -> int:
+        return await work(n, ctx)
+
+    one, many = Pipeline("one", [alone, more]), Pipeline("many", [each])
+
+    @task(id="first")
+    async def first(n: int, ctx: Context) -> int:
+        paid = await work(n, ctx)
+        below: int = await ctx.run(one, paid)
+        return paid + below
+
+    @task(id="last")
+    async def last(first: int, ctx: Context) -> list[int]:
+        found: list[int] = await ctx.run_all([(many, number) for number in (1, 2, 3)])
+        return [await work(first, ctx), *found]
+
+    return Subject(Pipeline("family", [first, last], children=[one, many]), 1)
+
+
+FORMS = (
+    chain, diamond, wide, loop, sends, question, timer, retrying, stream, compensation, steered, bounded, signalled,
+    family,
+)  # fmt: skip
+SHAPES: dict[str, Callable[[Target], Subject]] = {shape.__name__: shape for shape in FORMS}
+
+
+def subjects(*, below: bool = False) -> dict[str, Subject]:
+    """Return each shape with each kind of outside system; with `below`, the one that has child runs as well."""
+    shapes = {name: shape for name, shape in SHAPES.items() if below or shape is not family}
+    return {f"{name}, {kind}": shape(Target("bank", kind)) for name, shape in shapes.items() for kind in KINDS}

@@ -101,7 +101,7 @@ def trial(name: str, folder: Path, way: Way, model: Model, seed: int) -> dict[st
     found: dict[str, Any] = {"code": code, "took": took, "wrong": []}
     if last != 0:
         return {**found, "wrong": [("stuck", f"the next process ended {last}")]}
-    end = msgspec.json.decode(said[2], type=tuple[End, dict[str, int], float])[0]
+    end = msgspec.json.decode(said[2], type=tuple[dict[str, End], dict[str, int], float])[0][RUN]
     lines = read(ledger)
     found["mid step"] = any(line.turn == 2 for line in lines)
     found["wrong"] = judge(Evidence([], end, lines), model.evidence).trouble()

@@ -153,3 +153,16 @@ def test_a_disk_that_fails_in_the_middle_is_5(windlass: Windlass, monkeypatch: p
         "error": "store.unavailable", "message": "the disk is full", "hint": StoreUnavailable.default_hint,
     }  # fmt: skip
     assert windlass("runs", "resume", "l", "--json").object["output"] == {"count": 3, "seen": [0, 1, 2]}
+
+
+def test_a_run_stops_at_nodes_that_are_named_with_it(windlass: Windlass) -> None:
+    stopped = windlass("run", "flows.py:steady", "--input", "2", "--id", "s", "--before", "total", "--after", "numbers")
+    assert stopped.code == 3
+    assert "numbers#1 has written what is shown" in stopped.out
+    for node in ("numbers", "total"):
+        (asked,) = windlass("inbox", "list", "--json").objects
+        assert asked["about"]["node"] == node
+        windlass("inbox", "answer", asked["id"], "approve", "flows.py:steady")
+    assert windlass("runs", "show", "s", "--json").object["status"] == "completed"
+    refused = windlass("run", "flows.py:steady", "--input", "2", "--before", "nobody", "--json")
+    assert (refused.code, refused.object["error"]) == (2, "value.input")

@@ -124,3 +124,26 @@ def test_what_a_fork_needs_the_definition_for(windlass: Windlass) -> None:
     assert edited.object["hint"] == "windlass runs fork q flows.py:asking --from 2 --with draft=x"
     assert len(windlass("runs", "list", "--json").objects) == 1
     assert windlass("runs", "fork", "q", "flows.py:asking", "--from", "draft").code == 3
+
+
+def test_a_signal_is_sent_before_and_while_a_task_waits(windlass: Windlass, folder: Path) -> None:
+    source = (
+        "from windlass import Context, Pipeline, task\n"
+        "@task\nasync def a(ctx: Context) -> list[object]: "
+        "return [await ctx.signal('go', dict), await ctx.signal('go', dict)]\n"
+        "p = Pipeline('p', tasks=[a])\n"
+    )
+    (folder / "s.py").write_text(source)
+    waits = windlass("run", "s.py:p", "--id", "s")
+    assert waits.code == 3
+    assert "for a signal: go" in waits.out
+    assert "windlass runs signal s go --value VALUE" in waits.out
+    refused = windlass("runs", "signal", "s", "go", "--value", "text", "--json")
+    assert (refused.code, refused.object["error"]) == (2, "signal.invalid")
+    for id_ in ("1", "1", "2"):
+        sent = windlass("runs", "signal", "s", "go", "--value", f'{{"n": {id_}}}', "--id", id_)
+        assert sent.code == 0
+        assert sent.out.splitlines()[0] == "sent; s goes on with a worker, or with"
+    done = windlass("runs", "resume", "s", "--json")
+    assert (done.code, done.object["output"]) == (0, [{"n": 1}, {"n": 2}])
+    assert windlass("runs", "signal", "s", "go", "--json").object["error"] == "run.state"

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from tests.engine.mortal import House, simulate
 from windlass import Allow, Approve, Ask, Context, Pipeline, Platform, RunFailed, Runtime, task, tool
 from windlass.core.errors import PermissionDenied
 from windlass.core.records import Question
@@ -210,3 +211,74 @@ async def test_a_flood_is_denied(url: str) -> None:
         for asked in await runtime.questions(run):
             await runtime.answer(asked.id, "allow")
         assert (await runtime.wait(run)).output == 47
+
+
+def asking_for(name: str, to: str) -> Pipeline:
+    async def pay(n: int) -> int:
+        return n
+
+    @task(id="pays")
+    async def pays(n: int, ctx: Context) -> str:
+        try:
+            await ctx.effect("pay", pay, n, approve=to)
+        except PermissionDenied as error:
+            return str(error.args[0])
+        return "paid"
+
+    return Pipeline(name, [pays])
+
+
+async def test_an_approver_is_asked_for_so_many_by_all_runs(url: str) -> None:
+    cfo, ceo = asking_for("cfo", "role:cfo"), asking_for("ceo", "role:ceo")
+    platform = Platform(approvals_each=3)
+    async with Runtime(url, platform=platform) as one, Runtime(url, platform=platform) as two:
+        found = [await (one, two)[place % 2].run(cfo, place) for place in range(8)]
+        denied = [result for result in found if result.status == "completed"]
+        assert (len(await one.questions()), len(denied)) == (3, 5)
+        assert "role:cfo was asked for 3 approvals" in denied[0].output
+        (said,) = await told(one, denied[0].run, "approval.denied")
+        assert said["name"] == "pay"
+        assert (await one.run(ceo, 1)).status == "waiting"  # another approver
+        assert (await one.run(cfo, 1, tenant="acme")).status == "waiting"  # another tenant's runs
+        (first, *_) = await one.questions()
+        await one.answer(first.id, "allow", roles=["cfo"])
+        assert (await one.wait(first.run)).output == "paid"  # what was asked is not counted again
+
+
+def test_an_approver_is_asked_again_after_an_hour() -> None:
+    async def main(house: House) -> None:
+        flow = asking_for("cfo", "")
+
+        async def work(runtime: Runtime) -> list[str]:
+            found = [(await runtime.run(flow, 1, f"r{place}")).status for place in range(3)]
+            await asyncio.sleep(3700)
+            return found + [(await runtime.run(flow, 1, f"s{place}")).status for place in range(3)]
+
+        found = await house.live(work, flow, platform=Platform(approvals_each=2))
+        assert found == 2 * ["waiting", "waiting", "completed"]
+
+    simulate(main)
+
+
+async def test_nobody_may_be_asked(url: str) -> None:
+    async with Runtime(url, platform=Platform(approvals_each=0)) as runtime:
+        assert "anybody was asked for 0" in (await runtime.run(asking_for("none", ""), 1)).output
+
+
+async def test_a_refusal_by_the_approvers_limit_uses_none_of_the_runs(url: str) -> None:
+    @tool
+    async def wipe(n: int) -> int:
+        return n
+
+    @task(grants=[Ask("wipe")])
+    async def floods(n: int, ctx: Context) -> int:
+        denied = 0
+        for place in range(n):
+            try:
+                await ctx.tool("wipe", n=place)
+            except PermissionDenied as error:
+                denied += "within an hour by all runs" in str(error)
+        return denied
+
+    async with Runtime(url, platform=Platform(approvals=3, approvals_each=0)) as runtime:
+        assert (await runtime.run(Pipeline("flood", [floods], tools=[wipe]), 9)).output == 9

@@ -68,6 +68,13 @@ async def forgetful(n: int, ctx: Context) -> int:
     return await ctx.effect("pay", pay_anyhow, n, on_doubt=never)
 
 wrong = Pipeline("wrong", [forgetful])
+
+@task
+async def nests(n: int, ctx: Context) -> str:
+    first, second = await ctx.run_all([(flow, n), (flow, n + 1)])
+    return f"{first} {second} {await ctx.run(wrong if n < 0 else flow, n + 2)}"
+
+nested = Pipeline("nested", [nests], children=[flow, wrong])
 """
 
 
@@ -101,6 +108,24 @@ def test_a_pipeline_is_killed_twenty_times_and_loses_nothing(flows: Path) -> Non
     assert (trials, trouble, made) == (20, [], [20, 20])
     assert nested >= 4
     assert killed == 16  # the others at random times
+
+
+def test_child_runs_are_killed_and_judged_each_by_itself(flows: Path) -> None:
+    code = """
+        report = prove(nested, input=3, trials=12, answers={"well?": "yes"}, labels=["child.start", "child.end"])
+        print(json.dumps([report.trials, report.trouble, sorted(report.labels)]))
+    """
+    assert program(flows, code) == [12, [], ["child.end", "child.start"]]
+
+
+def test_an_effect_of_a_child_that_cannot_be_trusted_is_found(flows: Path) -> None:
+    code = """
+        report = prove(nested, input=-9, trials=3, answers={"well?": "yes"}, labels=["world.done"])
+        print(json.dumps([report.duplicated > 0, report.trouble[0]]))
+    """
+    found, trouble = program(flows, code)
+    assert found
+    assert "forgetful#1: pay done 2 times with one key" in trouble
 
 
 def test_kills_at_one_label_fall_where_it_says(flows: Path) -> None:

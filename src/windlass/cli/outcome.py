@@ -48,6 +48,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     record: RunRecord
     output: Any = None
     questions: tuple[Question, ...] = ()
+    signals: tuple[str, ...] = ()  # by name: those that it waits for
     posted: tuple[str, ...] = ()  # verbs that wait for whoever drives the run next
     failing: Failing | None = None
 
@@ -69,7 +70,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
         ]
         return {
             "type": "result", "run": self.record.id, "status": self.status.value, "output": self.output,
-            "questions": asked, "due_at": self.record.head.due_at, "posted": self.posted,
+            "questions": asked, "signals": self.signals, "due_at": self.record.head.due_at, "posted": self.posted,
             "failure": None if self.failing is None else msgspec.structs.asdict(self.failing),
         }  # fmt: skip
 
@@ -89,7 +90,14 @@ async def look_up(runtime: Runtime, run: str, blueprint: Blueprint | None = None
             return Outcome(record=record, failing=await _failing(runtime, record, blueprint))
         case _:
             posted = [command.verb for command in await runtime.store.find(Commands(run=run))]
-            return Outcome(record=record, questions=tuple(await runtime.questions(run)), posted=tuple(posted))
+            asked = tuple(await runtime.questions(run))
+            return Outcome(record=record, questions=asked, signals=await _signals(runtime, run), posted=tuple(posted))
+
+
+async def _signals(runtime: Runtime, run: str) -> tuple[str, ...]:
+    position = load(await runtime.store.load(run))
+    waits = (wait.name for pending in position.pending.values() for wait in pending.open_signals)
+    return tuple(dict.fromkeys(waits))
 
 
 def _output(record: RunRecord, state: dict[str, Any], blueprint: Blueprint | None) -> Any:
@@ -193,6 +201,11 @@ def going_on_lines(common: Common, outcome: Outcome) -> list[str]:
         lines += [
             f"  for an answer ({question.address}): {question.prompt}",
             f"    {common.paste('inbox', 'answer', question.id, example(question), *source, *whose(question))}",
+        ]
+    for name in outcome.signals:
+        lines += [
+            f"  for a signal: {name}",
+            f"    {common.paste('runs', 'signal', record.id, name, '--value', 'VALUE')}",
         ]
     due_at = record.head.due_at
     if outcome.posted:

@@ -1,7 +1,8 @@
 """`windlass run`: start a run and show it until it ends or waits."""
 
 import asyncio
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
@@ -14,11 +15,28 @@ from windlass.cli.values import read_input, read_tags
 from windlass.core.queries import Runs
 
 
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stops:
+    """Where one run stops for a person, whatever its definition says."""
+
+    before: Annotated[
+        tuple[str, ...], Parameter(help="A node before which it asks a person, who sees what the node is given.")
+    ] = ()
+    after: Annotated[
+        tuple[str, ...], Parameter(help="A node after which it asks a person, who sees what the node wrote.")
+    ] = ()
+
+
+NOWHERE: Final = Stops()
+
+
 def run(
     definition: str, /, *,
     input: Annotated[str, Parameter(allow_leading_hyphen=True)] = "null",
     id: str = "",
     tag: tuple[str, ...] = (),
+    stops: Stops = NOWHERE,
     durability: Literal["sync", "async", "exit"] | None = None,
     wait: bool = False,
     common: Driving = DRIVING,
@@ -41,14 +59,15 @@ def run(
 
     async def go() -> int:
         async with opened(common, [loaded], make=True) as runtime:
-            before = await runtime.store.find(Runs(ids=(id,))) if id else []
+            known = await runtime.store.find(Runs(ids=(id,))) if id else []
             name = await runtime.start(
-                loaded, given, id or None, tags=tags, source=definition, durability=durability
+                loaded, given, id or None, tags=tags, source=definition, durability=durability,
+                before=stops.before, after=stops.after,
             )  # fmt: skip
             out.say(f"store {common.url}\nrun   {name}")
-            after = before[0].head.seq if before else 0
+            seen = known[0].head.seq if known else 0
             return await show_until_settled(
-                runtime, name, common, after=after, wait=wait, blueprint=loaded.compile()
+                runtime, name, common, after=seen, wait=wait, blueprint=loaded.compile()
             )  # fmt: skip
 
     return asyncio.run(go())

@@ -1,4 +1,4 @@
-"""`windlass runs pause|resume|cancel|rollback|fork`: steering runs, from any process."""
+"""`windlass runs pause|resume|cancel|signal|rollback|fork`: steering runs, from any process."""
 
 import asyncio
 import getpass
@@ -16,7 +16,7 @@ from windlass.cli.opening import opened
 from windlass.cli.options import COMMON, DRIVING, Common, Driving
 from windlass.cli.outcome import look_up, tell_outcome
 from windlass.cli.output import Out, clock_time
-from windlass.cli.values import read_pairs
+from windlass.cli.values import parse, read_pairs
 from windlass.core.clock import random_id
 from windlass.core.errors import DefinitionUnknown, RunOwned
 from windlass.core.events import told
@@ -134,6 +134,31 @@ async def withdraw_pauses(runtime: Runtime, run: str) -> None:
     is_free = record.owner is None or is_alive(record.owner) is False
     if is_free and any(command.verb == "pause" for command in waiting):
         await runtime.store.post(Command(id=random_id(), run=run, verb="resume", by=user(), at=time.time()))
+
+
+def signal(run: str, name: str, /, *, value: str = "null", by: str = "", id: str = "", common: Common = COMMON) -> int:
+    """Send a signal to a run: one task that waits for it by its name takes it, now or later.
+
+    Args:
+        run: the run's id.
+        name: what the task calls it.
+        value: JSON, else text.
+        by: who sends it; else the user.
+        id: of this delivery: what was sent under it is not sent again.
+    """
+    out = Out(as_json=common.json)
+    given = parse(value, "--value")
+
+    async def go() -> int:
+        async with opened(common) as runtime:
+            out.say(f"store {common.url}\nrun   {run}")
+            await runtime.signal(run, name, given, by=by or user(), id=id)
+        out.give({"type": "signalled", "run": run, "name": name, "value": given})
+        out.end(f"sent; {run} goes on with a worker, or with")
+        out.end(f"  {common.paste('runs', 'resume', run)}")
+        return 0
+
+    return asyncio.run(go())
 
 
 def rollback(run: str, to: str, definition: str = "", /, *, common: Driving = DRIVING) -> int:

@@ -36,6 +36,7 @@ COMMANDS: Final = (
     Command("runs pause", "windlass.cli.steer:pause", "Stop a run at its next boundary."),
     Command("runs resume", "windlass.cli.steer:resume", "Let a paused, failed or interrupted run go on, here."),
     Command("runs cancel", "windlass.cli.steer:cancel", "End a run."),
+    Command("runs signal", "windlass.cli.steer:signal", "Send a signal to a run."),
     Command("runs rollback", "windlass.cli.steer:rollback", "Take a run back to an earlier checkpoint."),
     Command("runs fork", "windlass.cli.steer:fork", "Begin a new run from a checkpoint of another."),
     Command("inbox list", "windlass.cli.inbox:list_questions", "List open questions."),

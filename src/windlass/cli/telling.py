@@ -54,6 +54,7 @@ def _effect(data: Data) -> str:
 def _waits(data: Data) -> str:
     asked, due_at = data.get("questions") or (), data.get("due_at")
     parts = [f"{len(asked)} question{'s' * (len(asked) != 1)}"] if asked else []
+    parts += [f"signal {name}" for name in dict.fromkeys(data.get("signals") or ())]
     below = data.get("children") or ()
     parts += [f"{len(below)} child run{'s' * (len(below) != 1)}"] if below else []
     return ", ".join(parts + ([f"until {clock_time(due_at)}"] if due_at else []))
@@ -81,6 +82,10 @@ DETAILS: Final[dict[str, Callable[[Data], str]]] = {
     "timer.set": lambda data: clock_time(data["due_at"]),
     "timer.fired": lambda data: clock_time(data["due_at"]),
     "question.asked": lambda data: f"{data['id']}: {cut(data['prompt'])}",
+    "signal.received": lambda data: f"{data['name']} {short(data['value'])}",
+    "signal.awaited": lambda data: str(data["name"]),
+    "signal.taken": lambda data: str(data["name"]),
+    "signal.refused": lambda data: f"{data['name']}: {cut(data['why'])}",
     "call.recorded": lambda data: f"{data['name']} -> {short(data['value'])}",
     "effect.intended": lambda data: str(data["name"]),
     "effect.completed": _effect,

@@ -183,6 +183,51 @@ class QuestionAnswered(Struct, frozen=True, gc=False, tag="answered", omit_defau
     context: dict[str, Any] = {}
 
 
+class SignalReceived(Struct, frozen=True, gc=False, tag="signal", omit_defaults=True):
+    """A signal came from outside. It belongs to the run until an activation takes it."""
+
+    id: str
+    name: str
+    value: Raw
+    by: str = ""
+    address: str = ""  # of no activation
+
+
+class SignalAwaited(Struct, frozen=True, gc=False, tag="awaits", omit_defaults=True):
+    """A node waits for a signal of this name; nothing is kept alive for it."""
+
+    address: str
+    key: str
+    name: str
+    schema: Raw = NULL
+    terms: Terms = NO_TERMS
+
+
+class SignalTaken(Struct, frozen=True, gc=False, tag="taken", omit_defaults=True):
+    """The wait has its signal; every later run of the activation gets the same.
+
+    Without an `id` none came in time, and this follows (`expired`): reject, or `value`.
+    """
+
+    address: str
+    key: str
+    id: str
+    name: str
+    by: str = ""
+    expired: str = ""
+    value: Raw = NULL
+
+
+class SignalLeft(Struct, frozen=True, gc=False, tag="left_signal", omit_defaults=True):
+    """The wait gives its signal up: it was no good, and `why`; or nobody listens, and the run has the signal again."""
+
+    address: str
+    key: str
+    id: str
+    name: str
+    why: str = ""
+
+
 class ChildStarted(Struct, frozen=True, gc=False, tag="child", omit_defaults=True):
     """A run was started from within; it was made by the same write. See `origin.Child` for the rest."""
 
@@ -237,5 +282,6 @@ class AttemptsReset(Struct, frozen=True, gc=False, tag="reset", omit_defaults=Tr
 
 Op: TypeAlias = (
     CallRecorded | EffectIntended | EffectCompleted | EffectInDoubt | UndoIntended | EffectUndone | EffectLeft
-    | TimerSet | QuestionAsked | QuestionAnswered | ChildStarted | ChildEnded | AttemptFailed | AttemptsReset
+    | TimerSet | QuestionAsked | QuestionAnswered | SignalReceived | SignalAwaited | SignalTaken | SignalLeft
+    | ChildStarted | ChildEnded | AttemptFailed | AttemptsReset
 )  # fmt: skip

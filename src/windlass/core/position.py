@@ -27,7 +27,7 @@ __all__ = ["Frame", "Pending", "Position", "in_order", "load", "onward", "parse"
 MOST_SAID = 20  # of a trail
 FOLDED = ("timer.fired", "question.reminded", "question.escalated", "question.withdrawn")  # events that are state, too
 ASIDE = (ops.UndoIntended, ops.EffectUndone, ops.EffectLeft)  # of a branch that is being left, or was
-TOLD = (ops.CallRecorded, ops.EffectCompleted, ops.QuestionAnswered)
+TOLD = (ops.CallRecorded, ops.EffectCompleted, ops.QuestionAnswered, ops.SignalTaken)
 DONE = int.from_bytes(sha256(b"done").digest(), "big") | 1  # odd: a bijection modulo 2^256
 
 
@@ -55,6 +55,8 @@ class Pending(Struct, omit_defaults=True):
     lapsed: dict[str, int] = {}  # questions that nobody answered in time → resets by then
     heard: dict[str, tuple[str, dict[str, Any]]] = {}  # who answered, and where an escalation found it
     stale: set[str] = set()  # keys of open questions that were asked before the state, or the code, was changed
+    awaited: dict[str, ops.SignalAwaited] = {}  # by the wait's key
+    signals: dict[str, ops.SignalReceived] = {}  # what waits have got, or what stands for that
     children: dict[str, Child] = {}
     ends: dict[str, ops.ChildEnded] = {}  # of children, by their keys
 
@@ -67,6 +69,21 @@ class Pending(Struct, omit_defaults=True):
     def open_questions(self) -> list[str]:
         """The ids of questions that have no answer yet."""
         return [id_ for key, id_ in self.asked.items() if key not in self.answers]
+
+    def age(self) -> None:
+        """Note that what is waited for was asked of another state, or by other code."""
+        self.stale.update(key for key in self.asked if key not in self.answers)
+        self.stale.update(key for key in self.awaited if key not in self.signals)
+
+    @property
+    def listens(self) -> bool:
+        """Whether it has asked or waited for anything that it may have to take back."""
+        return bool(self.asked or self.awaited or self.signals)
+
+    @property
+    def open_signals(self) -> list[ops.SignalAwaited]:
+        """The waits for signals that have none yet."""
+        return [wait for key, wait in self.awaited.items() if key not in self.signals]
 
     @property
     def open_children(self) -> list[str]:
@@ -84,8 +101,8 @@ class Position(Frame):
     """
 
     __slots__ = (
-        "branch", "frames", "held", "inner", "kinds", "marks", "pending", "row_bytes", "rows", "run", "seq",
-        "snapshot_bytes", "total",
+        "branch", "frames", "held", "inner", "kinds", "marks", "pending", "promised", "row_bytes", "rows", "run", "seq",
+        "signals", "snapshot_bytes", "total",
     )  # fmt: skip
 
     def __init__(self, run: str, kinds: dict[str, str]) -> None:
@@ -97,6 +114,8 @@ class Position(Frame):
         self.inner = 0  # steps that were taken in frames of sub-graphs
         self.frames: dict[str, Frame] = {}  # of sub-graphs that are under way, by path
         self.pending: dict[str, Pending] = {}
+        self.signals: dict[str, ops.SignalReceived] = {}  # that nobody has taken, in the order in which they came
+        self.promised: set[str] = set()  # of them and of waits, by id and key: being given, in a row not yet folded
         self.total = 0  # sum of all marks, mod 2^256: the state digest
         self.marks: dict[str, int] = {}  # of waiting activations
         self.held: set[str] = set()  # blobs that the log or a snapshot brought
@@ -192,7 +211,7 @@ class Position(Frame):
         if body.edited:
             for address, pending in self.pending.items():
                 if not self.frames or self.at(address) is frame:
-                    pending.stale.update(key for key in pending.asked if key not in pending.answers)
+                    pending.age()
         else:
             frame.settled.clear()
         for address in body.dropped:
@@ -240,6 +259,9 @@ class Position(Frame):
     def _note(self, op: ops.Op) -> None:
         if isinstance(op, ASIDE):
             return
+        if isinstance(op, ops.SignalReceived):
+            self.signals[op.id] = op
+            return
         pending = self.pending.get(op.address)
         if pending is None:
             pending = self.pending[op.address] = Pending()
@@ -252,6 +274,8 @@ class Position(Frame):
                 _note_question(pending, op)
             case ops.AttemptFailed():
                 _note_failure(pending, op)
+            case ops.SignalAwaited() | ops.SignalTaken() | ops.SignalLeft():
+                self._note_signal(pending, op)
             case ops.ChildStarted() | ops.ChildEnded():
                 _note_child(pending, op)
             case ops.AttemptsReset():
@@ -262,6 +286,22 @@ class Position(Frame):
                 pending.failure = None
             case _:
                 _note_effect(pending, op)
+
+    def _note_signal(self, pending: Pending, op: ops.SignalAwaited | ops.SignalTaken | ops.SignalLeft) -> None:
+        pending.stale.discard(op.key)
+        if isinstance(op, ops.SignalAwaited):
+            pending.awaited[op.key] = op
+        elif isinstance(op, ops.SignalTaken):
+            stand_in = ops.SignalReceived("", op.name, op.value)
+            pending.signals[op.key] = self.signals.pop(op.id, stand_in)
+            self.promised -= {op.id, f"{op.address} {op.key}"}
+            if op.expired == "reject":
+                pending.lapsed[op.key] = pending.resets
+        else:
+            signal = pending.signals.pop(op.key, None)
+            if not op.why:
+                pending.awaited.pop(op.key, None)
+                self.signals = {signal.id: signal, **self.signals} if signal is not None else self.signals
 
     def references(self) -> set[str]:
         """Name the blobs that channels, plan and pending operations refer to."""
@@ -298,6 +338,7 @@ class Position(Frame):
             total=f"{self.total:x}",
             inner=self.inner,
             frames={path: keep(frame) for path, frame in self.frames.items()},
+            signals=list(self.signals.values()),
         )
         return msgspec.json.encode(kept)
 
@@ -316,6 +357,7 @@ class Position(Frame):
             self.channels[name] = Channel.restore(name, channel)
         for path, frame in kept.frames.items():
             self.frames[path] = self._restored(path, frame)
+        self.signals = {signal.id: signal for signal in kept.signals}
         self.total = int(kept.total, 16)
         self.rows = self.row_bytes = 0
         self.snapshot_bytes = len(manifest.body)
@@ -343,6 +385,7 @@ class Kept(Struct, omit_defaults=True):
     total: str
     inner: int = 0
     frames: dict[str, KeptFrame] = {}
+    signals: list[ops.SignalReceived] = []
 
 
 def _note_question(pending: Pending, op: ops.QuestionAsked | ops.QuestionAnswered) -> None:

@@ -141,6 +141,8 @@ class RunRecord(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True)
     structure: Raw = Raw(b"{}")
     channels: dict[str, str] = {}  # by static path (`draft`, `team/draft`): its kind, so that a log folds alone
     sources: dict[str, str] = {}  # node → digest of its source text when the run was made
+    before: tuple[str, ...] = ()  # nodes at which this run stops for a person, before they run
+    after: tuple[str, ...] = ()  # and after
     quarantined: str = ""  # why nobody may claim it: what was found damaged
     created_at: float = 0.0
     updated_at: float = 0.0
@@ -238,7 +240,7 @@ class Command(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
 
     `verb` and its `arguments`: answer (question, value, by), escalate (question, to, why), edit (edits, why,
     overwrite), pause (immediate), resume (edits), cancel, rollback (to, by), child (address, key, child, status: one
-    has ended).
+    has ended), signal (name, value).
     """
 
     id: str

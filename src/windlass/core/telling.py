@@ -18,6 +18,10 @@ from windlass.core.ops import (
     Op,
     QuestionAnswered,
     QuestionAsked,
+    SignalAwaited,
+    SignalLeft,
+    SignalReceived,
+    SignalTaken,
     TimerSet,
     UndoIntended,
 )
@@ -38,6 +42,8 @@ def of_op(op: Op) -> Iterator[tuple[str, str, dict[str, Any]]]:
             details = {"id": op.id, "value": plain(op.value), "by": op.by}
             more = {"otherwise": op.expired} if op.expired else {"context": op.context}
             yield f"question.{'expired' if op.expired else 'answered'}", op.address, details | more
+        case SignalReceived() | SignalAwaited() | SignalTaken() | SignalLeft():
+            yield _of_signal(op)
         case ChildStarted():
             details = {"id": op.id, "definition": op.definition, "path": op.path, "detached": op.detached}
             yield "child.started", op.address, details
@@ -53,6 +59,23 @@ def of_op(op: Op) -> Iterator[tuple[str, str, dict[str, Any]]]:
                 yield "attempt.retrying", op.address, {"attempt": op.attempt + 1, "due_at": op.due_at}
         case _:
             yield from _of_effect(op)
+
+
+def _of_signal(
+    op: SignalReceived | SignalAwaited | SignalTaken | SignalLeft,
+) -> tuple[str, str, dict[str, Any]]:
+    details: dict[str, Any] = {"name": op.name}
+    match op:
+        case SignalReceived():
+            return "signal.received", "", {"id": op.id, **details, "value": plain(op.value), "by": op.by}
+        case SignalAwaited():
+            return "signal.awaited", op.address, {**details, "schema": plain(op.schema), "due_at": op.terms.due_at}
+        case SignalTaken(expired=""):
+            return "signal.taken", op.address, {"id": op.id, **details, "by": op.by}
+        case SignalTaken():
+            return "signal.expired", op.address, {**details, "otherwise": op.expired, "value": plain(op.value)}
+    kind = "signal.refused" if op.why else "signal.returned"
+    return kind, op.address, {"id": op.id, **details, "why": op.why}
 
 
 def _of_effect(op: Op) -> Iterator[tuple[str, str, dict[str, Any]]]:

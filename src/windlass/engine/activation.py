@@ -48,7 +48,7 @@ class Activation:
 
     __slots__ = (  # thousands of them may be alive, and a dict of more than 30 names is nobody else's: 2 KB each
         "address", "asking", "attempt", "blueprint", "books", "chain", "closed", "counts", "effects", "enough", "freed",
-        "guard", "has_asked", "has_ended", "is_called", "is_over", "journal", "ledger", "live", "node", "ordinal",
+        "guard", "has_asked", "has_ended", "is_over", "journal", "ledger", "live", "node", "ordinal",
         "over", "place", "planned", "raises", "reached", "savepoints", "services", "signs", "starved", "stopping",
         "streams", "task", "until", "waits", "was_cancelled",
     )  # fmt: skip
@@ -72,7 +72,6 @@ class Activation:
         self.attempt = self.pending.attempts + 1
         self.task: asyncio.Task[Any] | None = None
         self.stopping = ""
-        self.is_called = False  # to go on, while it was being stopped
         self.has_ended = False  # the node's code, though effects of it may be in flight
         self.closed = False
         self.live = 0  # operations under way that will end by themselves

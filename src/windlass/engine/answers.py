@@ -74,7 +74,7 @@ async def answer(
         return
     if asked.status == "open":
         check(asked, value)
-    more = {"context": dict(context)} if context else {}
+    more: dict[str, Any] = {"context": dict(context)} if context else {}
     try:
         await control.post(asked.run, "answer", by, question=id_, value=Raw(encoded), **more)
     except AlreadyAnswered:
@@ -90,13 +90,18 @@ def check(asked: r.Question, value: Any) -> None:
         AnswerInvalid: it breaks it.
     """
     schema = msgspec.json.decode(asked.schema)
+    if wrong := unfit(value, schema):
+        hint = f"the question wants {msgspec.json.encode(schema).decode()[:500]}"
+        raise AnswerInvalid("answer", wrong, hint=hint)
+
+
+def unfit(value: Any, schema: Any) -> str:
+    """Say what a schema has against a value, nothing if it fits; of a type of the user's the task has the last word."""
     try:
         plain = msgspec.to_builtins(value, str_keys=True, enc_hook=_dumped)
     except (TypeError, ValueError, RecursionError):
-        return  # a type of the user's: the task that asked has the last word
-    if isinstance(schema, dict) and (wrong := misfit(plain, schema)):
-        hint = f"the question wants {msgspec.json.encode(schema).decode()[:500]}"
-        raise AnswerInvalid("answer", wrong, hint=hint)
+        return ""
+    return misfit(plain, schema) if isinstance(schema, dict) else ""
 
 
 def _dumped(value: Any) -> Any:

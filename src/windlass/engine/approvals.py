@@ -3,7 +3,8 @@
 A question about an approval is bound to run, branch, address, the activation's input, the action, its canonical
 arguments, the definition's and the function's code, and the rules in force. All of that is digested into its key, and
 computed anew when the answer is used: whatever differs asks again, and an event says what. No clock says yes: who does
-not answer in time denies. A run that asks for too many is denied without a question: a flood wears people out.
+not answer in time denies. A run that asks for too many is denied without a question, and so is what is put to an
+approver of whom all runs together ask too many: a flood wears people out.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,8 +22,10 @@ from windlass.core.errors import PermissionDenied, QuestionExpired, WindlassErro
 from windlass.core.position import parse
 from windlass.core.secret import MASKS
 from windlass.core.shown import MOST_BYTES, capped, escaped
+from windlass.core.tallies import LimitAnswer, LimitOp
 from windlass.engine.activation import Activation
 from windlass.engine.questions import ask
+from windlass.policies.keys import tally_key
 from windlass.policies.permission import Kind, Layer
 
 VERDICT = {"type": "string", "enum": ["allow", "deny"]}
@@ -57,7 +60,8 @@ async def approve(
         digest: of the arguments as they are now.
 
     Raises:
-        PermissionDenied: a person refused it, nobody answered in time, or the run has asked for too many.
+        PermissionDenied: a person refused it, nobody answered in time, or too many were asked for, by the run or of
+            the approver.
     """
     bound = bound_to(activation, wish, digest(), terms)
     whole = sha256(msgspec.json.encode(bound, order="sorted")).hexdigest()[:32]
@@ -66,7 +70,11 @@ async def approve(
     activation.nth(identity)
     if identity not in activation.pending.asked:
         await _void(activation, wish, bound)
-        await _admit(activation, wish.name, where)
+        why = await _too_many(activation, terms.to)
+        if why:
+            activation.journal.say("approval.denied", activation.address, name=wish.name, why=why)
+            hint = "raise Platform(approvals=..., approvals_each=...), or ask for less"
+            raise PermissionDenied(f"{where}: {why}", hint=hint)
     said = f"May {activation.node.id} do {wish.kind} {wish.name!r} with these arguments?"
     try:
         raw = await ask(activation, identity, escaped(said), VERDICT, _about(activation, wish, bound), terms)
@@ -153,8 +161,8 @@ async def _void(activation: Activation, wish: Wish, bound: Mapping[str, str]) ->
             journal.say("question.withdrawn", activation.address, id=asked.id)
 
 
-async def _admit(activation: Activation, name: str, where: str) -> None:
-    """Count the run's approvals; refuse what is beyond the platform's limit."""
+async def _too_many(activation: Activation, to: str) -> str:
+    """Count an approval with its run's and with its approver's; say why there are too many, if there are."""
     services, journal, guard = activation.services, activation.journal, activation.guard
     now, most = services.seams.clock.now(), services.platform.approvals
     if guard.approvals is None:
@@ -163,10 +171,26 @@ async def _admit(activation: Activation, name: str, where: str) -> None:
         guard.approvals = [asked.asked_at for asked in found if asked.key.startswith(BEGIN)]
     guard.approvals = [at for at in guard.approvals if at > now - WINDOW_SECONDS]
     if len(guard.approvals) >= most:
-        why = f"the run has asked for {len(guard.approvals)} approvals within an hour, and may ask for {most}"
-        journal.say("approval.denied", activation.address, name=name, why=why)
-        raise PermissionDenied(f"{where}: {why}", hint="raise Platform(approvals=...), or ask for less")
-    guard.approvals.append(now)
+        return f"the run has asked for {len(guard.approvals)} approvals within an hour, and may ask for {most}"
+    guard.approvals.append(now)  # before anything is awaited: others of this run are counting, too
+    if not await _is_let(activation, to):
+        guard.approvals.remove(now)
+        each = services.platform.approvals_each
+        return f"{to or 'anybody'} was asked for {each} approvals within an hour by all runs"
+    return ""
+
+
+async def _is_let(activation: Activation, to: str) -> bool:
+    """Take a permit of the approver's tally, which all processes share; a crash before the question leaves it used."""
+    record, services = activation.journal.record, activation.services
+    each = services.platform.approvals_each
+    if not each:
+        return False
+    op = LimitOp(
+        record.id, record.epoch, services.seams.clock.now(), take=1, rate=each / WINDOW_SECONDS, burst=each
+    )  # fmt: skip
+    (answer,) = await services.store.adjust((changes.Adjust(tally_key("limit", "approver", record.tenant, to), op),))
+    return isinstance(answer, LimitAnswer) and answer.granted > 0
 
 
 def _about(activation: Activation, wish: Wish, bound: Mapping[str, str]) -> dict[str, Any]:

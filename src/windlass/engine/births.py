@@ -1,5 +1,6 @@
 """A run's record and its first row, made before anything is written: by whoever starts it, or within another run."""
 
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -27,6 +28,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     roles: tuple[str, ...] = ()
     source: str = ""
     durability: str | None = None
+    before: Sequence[str] = ()  # nodes, by id, at which a person looks at this run, whatever the definition says
+    after: Sequence[str] = ()
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -78,6 +81,7 @@ def conceive(
         roles=options.roles, thread=options.thread, tags=options.tags, origin=origin, parent=parent,
         shard=int(sha256(run.encode()).hexdigest()[:8], 16) % 64,
         source=options.source, input_digest=given.digest, durability=options.durability or blueprint.durability,
+        before=tuple(options.before), after=tuple(options.after),
         structure=Raw(msgspec.json.encode(blueprint.structure)),
         channels=kinds_of(blueprint),
         sources={one.path: one.node.source_digest for one in blueprint.tree() if one.node.source_digest},

@@ -1,34 +1,54 @@
 """Taking commands: what was posted from outside becomes part of the run's log, by the hand of its owner (D1)."""
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import msgspec
 from msgspec import Raw
 
 from windlass.core import changes, ops, queries
 from windlass.core import records as r
 from windlass.core.errors import WindlassError
-from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, RUNNING
+from windlass.core.letters import DeadLetter
+from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, RUNNING, Status
 from windlass.core.types import convert
 from windlass.engine.activation import NOTHING, Activation, Outcome
 from windlass.engine.dead import is_collected
 from windlass.engine.deadlines import passed_on, ring
 from windlass.engine.doubts import KINDS, answered, is_doubtful
 from windlass.engine.drive import Drive
-from windlass.engine.edges import raised
+from windlass.engine.edges import is_of_budget, raised, raising
 from windlass.engine.entry import freshen
 from windlass.engine.execute import keep_writes
 from windlass.engine.initiate import edit
 from windlass.engine.inputs import split, unpacked
 from windlass.engine.kin import heard, is_decided, resume
+from windlass.engine.reconcile import Step
 from windlass.engine.redacting import notice
+from windlass.engine.signals import first_wait, promise
 
 MOST_LETTERS = 1_000
+
+
+class Found(NamedTuple):
+    """What the store says about a command, asked before anything of it is put into a write."""
+
+    asked: r.Question | None = None
+    happening: tuple[r.Effect, ...] = ()  # the run's lines of the effect whose undo is asked about
+    raising: tuple[int, changes.Adjust | None] = (0, None)  # of a budget that a person has let have more
+    letters: tuple[DeadLetter, ...] = ()  # what is tried again
+
+
+NOTHING_FOUND = Found()
 
 
 async def take(drive: Drive) -> None:
     """Consume the commands that wait for the run.
 
     An answer takes effect at once. Pause, cancel and rollback only say why nothing new is launched; they are consumed
-    in the write that ends the drive, so that a crash before it leaves them posted.
+    in the write that ends the drive, so that a crash before it leaves them posted. Of every other command the mark that
+    it was taken and all that follows from it are put aside together, with nothing awaited in between: whatever write
+    goes out next carries both, or neither.
     """
     wrote = await ring(drive)
     commands = await drive.services.store.find(queries.Commands(run=drive.run))
@@ -37,19 +57,28 @@ async def take(drive: Drive) -> None:
         return
     for command in fresh:
         drive.seen.add(command.id)
+        found = await LOOK[command.verb](drive, command) if command.verb in LOOK else NOTHING_FOUND
         taken = changes.CommandTaken(command.id)
         if command.verb in ENDING:
             drive.journal.at_release.append(taken)
         else:
             drive.journal.change(taken)
-        wrote |= await TAKE[command.verb](drive, command)
+        came = TAKE[command.verb](drive, command, found)
+        if isinstance(came, Step):
+            await drive.journal.write("step", step=came, status=_status(drive))
+            drive.ready.extend(planned.address for planned in came.planned)
+            freshen(drive)
+        else:
+            wrote |= came
     if wrote:
-        await drive.journal.write("record", status=None if drive.leaving == "stay" else RUNNING)
-    for address in drive.answered:  # now that all answers that came together are folded
-        if address not in drive.ready and not is_doubtful(drive.position.pending.get(address, NOTHING)):
-            drive.ready.append(address)
-    drive.answered.clear()
+        await drive.journal.write("record", status=_status(drive))
+    hear_of_answers(drive)
     hear_of_ends(drive)
+
+
+def _status(drive: Drive) -> Status | None:
+    is_final = drive.journal.head.status in (COMPLETED, CANCELLED)  # only the write that rolls it back leads out of it
+    return None if drive.leaving == "stay" or is_final else RUNNING
 
 
 async def hurry(drive: Drive) -> None:
@@ -61,15 +90,34 @@ async def hurry(drive: Drive) -> None:
             drive.stop_all(command.verb)
 
 
-async def _answer(drive: Drive, command: r.Command) -> bool:
+async def _look_at_answer(drive: Drive, command: r.Command) -> Found:
+    """Find the question that was answered, and what its answer changes beside it."""
     found = await drive.services.store.find(queries.Questions(ids=(command.arguments["question"],), statuses=None))
     if not found or found[0].status != "answered":
+        return NOTHING_FOUND
+    asked = found[0]
+    if asked.key.startswith("undo|"):
+        lines = await drive.services.store.find(queries.Effects(run=drive.run, address=asked.address))
+        key = asked.key.split("|")[1]
+        return Found(asked, happening=tuple(line for line in lines if line.effect_key == key))
+    if is_of_budget(asked.key):
+        return Found(asked, raising=await raising(drive, asked.key, asked.id, bytes(_kept(drive, asked))))
+    return Found(asked)
+
+
+def _kept(drive: Drive, asked: r.Question) -> Raw:
+    """Mask an answer: who gave it may know no definition."""
+    return Raw(notice(drive.blueprint.codec.mask(bytes(asked.answer), "answer")))
+
+
+def _answer(drive: Drive, command: r.Command, found: Found) -> bool:
+    asked = found.asked
+    if asked is None:
         return False
-    asked, address = found[0], found[0].address
+    address = asked.address
     expired = str(command.arguments.get("expired") or "")
     status = "expired" if expired else "taken"
-    kept = drive.blueprint.codec.mask(bytes(asked.answer), "answer")  # who answered may know no definition
-    value = Raw(notice(kept))
+    value = _kept(drive, asked)
     drive.journal.change(changes.QuestionPut(msgspec.structs.replace(asked, status=status, answer=value)))
     pending = drive.position.pending.get(address)
     if pending is None or asked.key not in pending.asked:
@@ -77,32 +125,21 @@ async def _answer(drive: Drive, command: r.Command) -> bool:
     context = command.arguments.get("context") or {}
     drive.journal.note(ops.QuestionAnswered(address, asked.key, asked.id, value, asked.by, expired, context))
     if asked.key.startswith(KINDS):
-        drive.journal.note(*answered(drive.journal, drive.ledger, pending, asked, await _happening(drive, asked)))
+        drive.journal.note(*answered(drive.journal, drive.ledger, pending, asked, list(found.happening)))
     if asked.key.startswith("escalate|"):
         _take_output(drive, address, bytes(value))
         return True
-    if asked.key.startswith("budget|") and asked.key.rpartition("|")[2].startswith("run"):
-        await raised(drive, asked.key, asked.id, bytes(value))
-        drive.answered.append(address)
-        return True
-    running = drive.running.get(address)
-    if running is None or running.stopping:
-        drive.answered.append(address)
-        return True
-    await drive.journal.write("record", status=RUNNING)
-    waiter = running.waits.get(asked.key)
-    if waiter is not None and not waiter.done():
-        waiter.set_result(None)
-    return False
+    if is_of_budget(asked.key):
+        raised(drive, asked.key, found.raising)
+    drive.answered.append((address, asked.key))
+    return True
 
 
-async def _happening(drive: Drive, asked: r.Question) -> list[r.Effect]:
-    """Find the run's lines of the effect whose undo is asked about."""
-    kind, key = asked.key.split("|")[:2]
-    if kind != "undo":
-        return []
-    lines = await drive.services.store.find(queries.Effects(run=drive.run, address=asked.address))
-    return [line for line in lines if line.effect_key == key]
+def hear_of_answers(drive: Drive) -> None:
+    """Let activations go on whose answers are folded by now: all that came together."""
+    answers, drive.answered = drive.answered, []
+    for address, key in answers:
+        drive.go_on(address, key)
 
 
 def _take_output(drive: Drive, address: str, value: bytes) -> None:
@@ -133,7 +170,7 @@ def _is_final(drive: Drive) -> bool:
     return drive.leaving == "stay" and drive.journal.head.status in (COMPLETED, CANCELLED)
 
 
-async def _pause(drive: Drive, command: r.Command) -> bool:
+def _pause(drive: Drive, command: r.Command, _: Found) -> bool:
     if _is_final(drive):
         return False
     if drive.leaving in ("", "stay"):
@@ -143,7 +180,7 @@ async def _pause(drive: Drive, command: r.Command) -> bool:
     return False
 
 
-async def _cancel(drive: Drive, command: r.Command) -> bool:
+def _cancel(drive: Drive, command: r.Command, _: Found) -> bool:
     if _is_final(drive):
         return False
     if command.arguments.get("cascade"):
@@ -153,14 +190,32 @@ async def _cancel(drive: Drive, command: r.Command) -> bool:
     return False
 
 
-async def _rollback(drive: Drive, command: r.Command) -> bool:
+def _rollback(drive: Drive, command: r.Command, _: Found) -> bool:
     drive.leaving = "rollback"
     drive.rollback = {**command.arguments, "id": command.id}
     drive.stop_all("rollback")
     return False
 
 
-async def _resume(drive: Drive, command: r.Command) -> bool:
+async def _look_at_letters(drive: Drive, _: r.Command) -> Found:
+    if drive.journal.head.status is not FAILED:
+        return NOTHING_FOUND
+    return Found(letters=tuple(await drive.services.store.find(queries.Letters(run=drive.run, limit=MOST_LETTERS))))
+
+
+def _signal(drive: Drive, command: r.Command, _: Found) -> bool:
+    """Take a signal into the log, whatever the run's state, and give it to whoever waits for its name."""
+    name, data = str(command.arguments["name"]), msgspec.json.encode(command.arguments.get("value"))
+    value = Raw(notice(drive.blueprint.codec.mask(data, "signal")))
+    drive.journal.note(ops.SignalReceived(command.id, name, value, command.by))
+    found = first_wait(drive.position, name)
+    if found is not None:
+        drive.journal.note(promise(drive.position, found, command.id, command.by))
+        drive.answered.append((found.address, found.key))
+    return True
+
+
+def _resume(drive: Drive, command: r.Command, found: Found) -> bool | Step:
     if _is_final(drive):
         return False
     position = drive.position
@@ -169,8 +224,10 @@ async def _resume(drive: Drive, command: r.Command) -> bool:
     drive.journal.say("run.resumed", by=command.by)
     if drive.journal.head.status is PAUSED:
         resume(drive.journal)
-    if drive.journal.head.status is FAILED:
-        await _retried(drive, command.by)
+    for letter in found.letters:
+        if not is_collected(letter):
+            again = msgspec.structs.replace(letter, status="retried", by=command.by)
+            drive.journal.change(changes.LetterPut(again))
     for address, pending in position.pending.items():
         if position.waits(address) and pending.is_failed:
             drive.journal.note(ops.AttemptsReset(address))
@@ -181,18 +238,17 @@ async def _resume(drive: Drive, command: r.Command) -> bool:
             drive.ready.append(address)
     drive.failure = drive.burial = None
     typed = unpacked(drive.blueprint, command.arguments)
-    if typed and (path := split(drive.blueprint, typed)[0]) and path not in position.frames:
+    if not typed:
+        return True
+    if (path := split(drive.blueprint, typed)[0]) and path not in position.frames:
         why = f"{path} is not under way"  # any more
         drive.journal.say("edit.refused", channels=sorted(typed), by=command.by, why="", error=why)
-    elif typed:
-        step = edit(drive.blueprint, position, typed, drive.journal.blob)
-        drive.journal.say("run.edited", channels=sorted(typed), by=command.by)
-        await drive.journal.write("step", step=step, status=RUNNING)
-        drive.ready.extend(planned.address for planned in step.planned)
-    return True
+        return True
+    drive.journal.say("run.edited", channels=sorted(typed), by=command.by)
+    return edit(drive.blueprint, position, typed, drive.journal.blob)
 
 
-async def _child(drive: Drive, command: r.Command) -> bool:
+def _child(drive: Drive, command: r.Command, _: Found) -> bool:
     """Take the end of a child run. What belongs to a branch that is gone, or was heard before, changes nothing."""
     told = command.arguments
     address, key, status = told["address"], told["key"], told["status"]
@@ -217,24 +273,11 @@ def hear_of_ends(drive: Drive) -> None:
     ended, drive.ended = drive.ended, []
     for address, key in ended:
         pending = drive.position.pending.get(address)
-        if pending is None or not is_decided(pending, key):
-            continue
-        running = drive.running.get(address)
-        if (running is None or running.stopping) and address not in drive.ready and not is_doubtful(pending):
-            drive.ready.append(address)
-        for what, waiter in running.waits.items() if running is not None else ():
-            if what.startswith(("child|", "group|")) and not waiter.done():
-                waiter.set_result(None)
+        if pending is not None and is_decided(pending, key):
+            drive.go_on(address, "child|", "group|")
 
 
-async def _retried(drive: Drive, by: str) -> None:
-    """Note on the run's open letters that what they tell of is tried again."""
-    for letter in await drive.services.store.find(queries.Letters(run=drive.run, limit=MOST_LETTERS)):
-        if not is_collected(letter):
-            drive.journal.change(changes.LetterPut(msgspec.structs.replace(letter, status="retried", by=by)))
-
-
-async def _edit(drive: Drive, command: r.Command) -> bool:
+def _edit(drive: Drive, command: r.Command, _: Found) -> bool | Step:
     """Set channels as a reviewer asked; what cannot be set here any more is refused, and told."""
     if _is_final(drive):
         return False
@@ -247,14 +290,13 @@ async def _edit(drive: Drive, command: r.Command) -> bool:
         drive.journal.say("edit.refused", channels=channels, by=by, why=why, error=str(error))
         return True
     drive.journal.say("run.edited", channels=channels, by=by, why=why, overwrite=overwrite)
-    await drive.journal.write("step", step=step, status=None if drive.leaving == "stay" else RUNNING)
-    drive.ready.extend(planned.address for planned in step.planned)
-    freshen(drive)
-    return False
+    return step
 
 
 ENDING = ("pause", "cancel", "rollback")
-TAKE = {
-    "answer": _answer, "escalate": passed_on, "edit": _edit, "pause": _pause, "cancel": _cancel, "rollback": _rollback,
-    "resume": _resume, "child": _child,
+LOOK = {"answer": _look_at_answer, "resume": _look_at_letters}
+TAKE: dict[str, Callable[[Drive, r.Command, Found], bool | Step]] = {
+    "answer": _answer, "escalate": lambda drive, command, _: passed_on(drive, command), "edit": _edit,
+    "pause": _pause, "cancel": _cancel, "rollback": _rollback, "resume": _resume, "child": _child,
+    "signal": _signal,
 }  # fmt: skip

@@ -1,7 +1,7 @@
 """What a task sees of the runtime: `ctx`. Whatever is awaited here returns the same value on a re-run.
 
 A task may be run again from its start at any time (a crash, a retry, a wait). `call` makes its results durable,
-`effect` makes sure that something happens once, `ask`, `sleep` and `run` (a child) wait without a process.
+`effect` makes sure that something happens once; `ask`, `signal`, `sleep` and `run` (a child) wait without a process.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ from windlass.engine.effects import Act, perform
 from windlass.engine.ledger import effect_key
 from windlass.engine.ports import Ports
 from windlass.engine.questions import Asking, put
+from windlass.engine.signals import Signals
 from windlass.engine.sleeps import sleep
 from windlass.policies.budget import Cost
 
@@ -79,7 +80,7 @@ class SyncContext:
         self._loop.call_soon_threadsafe(self._activation.streams.show, self._activation, value)
 
 
-class Context(SyncContext, Ports, Children):
+class Context(SyncContext, Ports, Children, Signals):
     """The context of an async task.
 
     Raises:

@@ -31,6 +31,7 @@ from windlass.engine.loop import RunLoop
 from windlass.engine.notifier import Ear
 from windlass.engine.redacting import masked
 from windlass.engine.services import Services
+from windlass.engine.stops import check_stops
 
 NUDGE_SECONDS = 2.0  # a verb looks so often whether the run's owner is still there
 
@@ -47,13 +48,14 @@ class Control:
         """Make a run and drive it in the background; with an id that exists, attach to it (D4).
 
         Raises:
-            InputError: the input has not the declared type.
+            InputError: the input has not the declared type, or there is no such node to stop at.
             RunExists: the id belongs to another definition or input.
             ValueNotKept, ValueTooLarge: the input cannot be kept; nothing was written.
         """
         blueprint = self.drives.learn(definition)
         self.services.rules(blueprint, options.tenant, options.roles)
         run = check_text(id, "id") if id else f"{blueprint.name}-{self.services.seams.ids()[:8]}"
+        check_stops(blueprint, options.before, options.after)
         given = read_input(blueprint, input)
         if id is not None and (found := await self.store.find(queries.Runs(ids=(run,)))):
             return await self._attach(found[0], blueprint, given.digest)
@@ -84,10 +86,10 @@ class Control:
                 return record.id  # somebody drives it: follow
         return record.id
 
-    async def post(self, run: str, verb: str, by: str = "", **arguments: Any) -> None:
-        """Post a command, let the owner know, and take it here if there is no owner."""
+    async def post(self, run: str, verb: str, by: str = "", *, id: str = "", **arguments: Any) -> None:
+        """Post a command, let the owner know, and take it here if there is no owner; an id that was posted is not."""
         command = r.Command(
-            id=self.services.seams.ids(), run=run, verb=verb, arguments=arguments, by=by,
+            id=id or self.services.seams.ids(), run=run, verb=verb, arguments=arguments, by=by,
             at=self.services.seams.clock.now(),
         )  # fmt: skip
         crashpoint("command.post")
@@ -212,7 +214,7 @@ class Control:
         now = self.services.seams.clock.now()
         fresh = msgspec.structs.replace(
             record, id=name, parent=parent, head=r.Head(), epoch=0, owner=None, owner_until=None, created_at=now,
-            updated_at=now,
+            updated_at=now, before=(), after=(),
         )  # fmt: skip
         blobs = await reads.with_blobs(self.store, position)
         tree.fork_position(position, name)

@@ -17,6 +17,7 @@ from windlass.core.ops import NULL, Terms
 from windlass.core.position import Pending
 from windlass.engine.activation import Activation
 from windlass.engine.drive import Drive
+from windlass.engine.signals import unheard
 
 BESIDE = ("doubt|", "stand|", "undo|", "budget|", "escalate|")  # keys of questions that no attempt has to reach
 DEADLINE = "deadline"  # who answered, where it was the clock
@@ -59,7 +60,7 @@ async def _lapse(drive: Drive, pending: Pending, key: str, terms: Terms) -> None
         await drive.services.store.post(command)
 
 
-async def passed_on(drive: Drive, command: r.Command) -> bool:
+def passed_on(drive: Drive, command: r.Command) -> bool:
     """Take the command that put a question to somebody else; the store has changed its row already."""
     arguments = command.arguments
     id_, to = str(arguments["question"]), str(arguments["to"])
@@ -84,6 +85,7 @@ async def leave_unasked(drive: Drive, activation: Activation, *, waits: bool) ->
     """
     pending = activation.pending
     pending.stale -= activation.reached
+    unheard(activation, waits=waits)
     ids = [
         id_ for key, id_ in pending.asked.items()
         if key not in pending.answers and (not waits or (key in pending.stale and not key.startswith(BESIDE)))

@@ -16,12 +16,14 @@ from windlass.core.position import Position
 from windlass.core.states import FAILED, RUNNING, UNFINISHED, Status
 from windlass.engine.activation import NOTHING, Activation, Outcome
 from windlass.engine.alarm import Alarm
+from windlass.engine.doubts import is_doubtful
 from windlass.engine.guard import Guard
 from windlass.engine.itemlog import ItemLog
 from windlass.engine.journal import Journal
 from windlass.engine.kin import cascade, say_farewell
 from windlass.engine.ledger import Ledger
 from windlass.engine.services import Services
+from windlass.engine.stops import with_stops
 from windlass.engine.turns import Turns
 
 
@@ -33,14 +35,14 @@ class Drive:
         blobs: dict[str, bytes],
     ) -> None:  # fmt: skip
         self.services = services
-        self.blueprint = blueprint
+        self.blueprint = with_stops(blueprint, record)
         self.position = position
         self.ledger = ledger
         self.clock = services.seams.clock
         self.journal = Journal(services.store, services.seams, record, position, self._told, blobs, blueprint.codec)
         say_farewell(self.journal, blueprint)
         self.items = ItemLog(self.journal, self.wake)
-        self.guard = Guard(services, blueprint, self.journal)
+        self.guard = Guard(services, self.blueprint, self.journal)
         self.guard.wake = self._passed_on
         self.has_streams = any(one.node.streams_to for one in blueprint.tree())
         self.has_frames = any(node.sub is not None for node in blueprint.nodes.values())
@@ -64,7 +66,8 @@ class Drive:
         self.over = False
         self.news = True  # a command may be waiting
         self.ended: list[tuple[str, str]] = []  # children whose end was taken and is not folded yet: address, key
-        self.answered: list[str] = []  # addresses whose answers were taken and are not folded yet
+        self.answered: list[tuple[str, str]] = []  # answers that were taken and are not folded yet: address, key
+        self.woken: set[str] = set()  # addresses for which something came while their attempt was being stopped
         self.seen: set[str] = set()  # commands that were taken, or are being acted on
         self.late: set[str] = set()  # questions whose deadline this drive has applied, by the command
         self.escalated: list[str] = []  # questions that were put to a definition
@@ -125,6 +128,30 @@ class Drive:
         self.wake()
         return True
 
+    def go_on(self, address: str, *begins: str) -> None:
+        """Let an activation go on for which something came, in its attempt or with a new one.
+
+        Args:
+            begins: how the keys begin of what its attempt waits for.
+        """
+        running = self.running.get(address)
+        if running is None:
+            if address not in self.ready and not is_doubtful(self.position.pending.get(address, NOTHING)):
+                self.ready.append(address)
+            return
+        if running.stopping:
+            self.woken.add(address)
+        for what, waiter in running.waits.items():
+            if what.startswith(begins) and not waiter.done():
+                waiter.set_result(None)
+
+    def rest(self, activation: Activation) -> None:
+        """Let an activation wait, unless something came for it while its attempt was being stopped."""
+        if activation.address in self.woken:
+            self.ready.append(activation.address)
+        else:
+            self.resting[activation.address] = "starves" if activation.starved else "waits"
+
     def stop_all(self, reason: str) -> None:
         """Stop what runs; effects in flight come to their end first (D20)."""
         for activation in tuple(self.running.values()):
@@ -156,6 +183,7 @@ class Drive:
                 dues.append((address, self.guard.dues[address]))
             else:
                 dues += [(address, due) for due in pending.timers.values() if due not in pending.fired]
+                dues += [(address, due) for one in pending.open_signals if (due := one.terms.due_at) is not None]
         return dues + self._clocks()
 
     def _clocks(self) -> list[tuple[str, float]]:

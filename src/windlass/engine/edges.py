@@ -2,6 +2,7 @@
 
 import msgspec
 
+from windlass.core.changes import Adjust
 from windlass.core.errors import BudgetExceeded, WindlassError
 from windlass.core.position import parse
 from windlass.core.records import Planned
@@ -71,23 +72,37 @@ async def _ask(drive: Drive, error: BudgetExceeded) -> None:
     drive.ready.clear()
 
 
-async def raised(drive: Drive, key: str, id: str, answer: bytes) -> None:
-    """Take a person's answer to a question of `_ask`: what rests for it goes on, or the run stops.
+def is_of_budget(key: str) -> bool:
+    """Say whether a question is one of `_ask`."""
+    return key.startswith("budget|") and key.rpartition("|")[2].startswith("run")
+
+
+async def raising(drive: Drive, key: str, id: str, answer: bytes) -> tuple[int, Adjust | None]:
+    """Work out what a person's answer to a question of `_ask` gives, and the change that makes it so."""
+    tally, unit = _about(key)
+    more = in_units(unit, msgspec.json.decode(answer))
+    return await drive.guard.escrow.raising(tally, unit, more, id) if more > 0 else (more, None)
+
+
+def raised(drive: Drive, key: str, given: tuple[int, Adjust | None]) -> None:
+    """Take what a person gave: what rests for it goes on, or the run stops.
 
     The write that takes the answer raises the budget, too.
     """
-    _, *parts, unit, _ = key.split("|")
-    tally, more = "|".join(parts), in_units(unit, msgspec.json.decode(answer))
-    if more > 0:
-        more, raising = await drive.guard.escrow.raising(tally, unit, more, id)
-        if raising is not None:
-            drive.journal.change(raising)
-            drive.journal.say("budget.raised", budget=tally, unit=unit, by=more)
+    (tally, unit), (more, raises) = _about(key), given
+    if raises is not None:
+        drive.journal.change(raises)
+        drive.journal.say("budget.raised", budget=tally, unit=unit, by=more)
     if more <= 0:
         error = BudgetExceeded("a budget is used up, and a person gave no more", unit=unit)
         fail(drive, "", failures.describe(error), "budget")
     drive.ready.extend(address for address in drive.unfunded if address not in drive.ready)
     drive.unfunded.clear()
+
+
+def _about(key: str) -> tuple[str, str]:
+    _, *parts, unit, _ = key.split("|")
+    return "|".join(parts), unit
 
 
 async def wrap_up(drive: Drive) -> None:

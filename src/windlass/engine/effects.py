@@ -73,7 +73,8 @@ async def perform(
         wish = Wish(act.kind, name, by_name(fn, arguments, named), wanted.identity, fn)
         now = partial(_digest, codec, arguments, named, handed)
         await approve(activation, wish, now, approval_terms(act.approve, activation.services.seams.clock.now()))
-    if not is_free(activation, act.kind, act.amounts):
+    free = is_free(activation, act.kind, act.amounts)
+    if not free:
         now = partial(_digest, codec, arguments, named, handed)
         await enter(activation, act.kind, name, call, act.amounts, now, wanted.identity)
     if act.approve is not None and _digest(codec, arguments, named, handed) != digest:
@@ -87,7 +88,7 @@ async def perform(
         on_doubt if isinstance(on_doubt, str) else "verify", undo_name, generation, activation.attempt,
         activation.services.seams.clock.now(),
     )  # fmt: skip
-    if is_free(activation, act.kind, act.amounts):
+    if free:
         return await _in_flight(activation, codec, intent, call)
     value = await within(activation, _in_flight(activation, codec, intent, call), act.amounts)
     leave(activation, act.amounts, act.cost, value)

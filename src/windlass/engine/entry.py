@@ -60,7 +60,7 @@ def _age(drive: Drive, changed: list[str]) -> None:
     """Note on open questions that they were asked by other code: what asks no longer, they are withdrawn."""
     for address, pending in drive.position.pending.items():
         if place(address) in changed:
-            pending.stale.update(key for key in pending.asked if key not in pending.answers)
+            pending.age()
 
 
 def freshen(drive: Drive) -> None:
@@ -72,8 +72,20 @@ def freshen(drive: Drive) -> None:
 
 
 def _is_blocked(drive: Drive, pending: Pending) -> bool:
-    """It can do nothing new: it failed, its retry or timer is not due, or its questions are open."""
+    """It can do nothing new: it failed, its retry or timer is not due, or what it waits for is open."""
     now = drive.clock.now()
+    if pending.is_failed or (pending.due_at or 0) > now:
+        return True
+    if _has_yet_to_begin(drive, pending):
+        return False  # whatever its last attempt had open
     late = any(due > now and due not in pending.fired for due in pending.timers.values())
-    waits = bool(pending.open_questions or pending.open_children) and not pending.stale
-    return pending.is_failed or (pending.due_at or 0) > now or late or waits
+    waits = bool(pending.open_questions or pending.open_children or pending.open_signals)
+    return late or (waits and not pending.stale)
+
+
+def _has_yet_to_begin(drive: Drive, pending: Pending) -> bool:
+    """Say whether a retry that is due rested when the run was left: one that had begun was due before it parked."""
+    head = drive.journal.head
+    if pending.due_at is None or head.status is not WAITING:
+        return pending.due_at is not None
+    return head.due_at is not None and pending.due_at >= head.due_at

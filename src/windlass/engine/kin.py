@@ -17,6 +17,7 @@ from windlass.core import ops
 from windlass.core.blueprint import Blueprint
 from windlass.core.changes import Change, CommandPut
 from windlass.core.codec import Codec, Encoded
+from windlass.core.crashpoint import crashpoint
 from windlass.core.envelope import Blob
 from windlass.core.errors import ValueNotKept, WindlassError
 from windlass.core.position import Pending
@@ -49,6 +50,7 @@ def farewell(journal: Journal, blueprint: Blueprint | None) -> Callable[[Status,
             if one.type == "run.failed":
                 told["failure"] = one.details.get("failure")
         id_ = sha256(f"{journal.record.id}|{journal.position.seq}|end".encode()).hexdigest()[:32]
+        crashpoint("child.end")
         journal.posted.append((origin.run, "child"))
         now = journal.seams.clock.now()
         return (

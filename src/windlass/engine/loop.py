@@ -126,8 +126,8 @@ class RunLoop(Drive):
             frame = position.at(address) if position.frames else position
             planned = frame.waiting.get(address)
             if planned is None or address in self.running or address in frame.settled:
-                if address in self.running:
-                    self.running[address].is_called = True
+                if address in self.running and self.running[address].stopping:
+                    self.woken.add(address)
                 self.next_held(address)
                 continue
             pending = position.pending.get(address)
@@ -197,12 +197,11 @@ class RunLoop(Drive):
                 self.guard.ended(activation.address, outcome.error, is_stopped=bool(outcome.stopped))
             self.next_held(activation.address)
             done = failures.settle(self, outcome)
-            if activation.pending.asked and (done is not None or outcome.stopped == "waiting"):
+            if activation.pending.listens and (done is not None or outcome.stopped == "waiting"):
                 await leave_unasked(self, activation, waits=done is None)
-            if done is None and outcome.stopped == "waiting" and activation.is_called:
-                self.ready.append(activation.address)  # what it waited for came while it was unwinding
-            elif done is None and outcome.stopped == "waiting":
-                self.resting[activation.address] = "starves" if activation.starved else "waits"
+            if done is None and outcome.stopped == "waiting":
+                self.rest(activation)
+            self.woken.discard(activation.address)
             if done is None:
                 continue
             finished.append(done)
@@ -308,7 +307,8 @@ class RunLoop(Drive):
         children = [id_ for one in pending for id_ in one.open_children]
         if self.news:
             return
-        self.journal.say("run.parked", questions=waiting, children=children, due_at=due)
+        signals = [wait.name for one in pending for wait in one.open_signals]
+        self.journal.say("run.parked", questions=waiting, children=children, signals=signals, due_at=due)
         self.over = True
         await self.journal.write("record", status=WAITING, due_at=due, release=True)
 

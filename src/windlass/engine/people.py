@@ -1,19 +1,24 @@
-"""What people do about runs beside answering: put a question to somebody else, correct the state.
+"""What people do about runs beside answering: put a question to somebody else, correct the state, send a signal.
 
 What is wrong is refused here, before anything is posted, so that nothing is changed by it.
 """
 
 from typing import Any
 
+import msgspec
+from msgspec import Raw
+
 from windlass.core.blueprint import Definition
+from windlass.core.codec import PLAIN
 from windlass.core.errors import AlreadyAnswered, InputError
 from windlass.core.position import load
+from windlass.core.signal_errors import SignalInvalid
 from windlass.core.states import move
 from windlass.engine import escalations, reads
-from windlass.engine.answers import find
+from windlass.engine.answers import find, unfit
 from windlass.engine.control import Control
 from windlass.engine.initiate import edit as edited
-from windlass.engine.inputs import packed, unpacked
+from windlass.engine.inputs import check_text, packed, spoken, unpacked
 from windlass.engine.terms import target
 
 
@@ -58,3 +63,25 @@ async def escalate(control: Control, id_: str, to: str | Definition, *, by: str,
     if asked.terms.to != goal:
         await control.post(asked.run, "escalate", by, question=id_, to=goal, why=why)
     return await escalations.begin(control, id_) if goal.startswith(escalations.BEGIN) else goal
+
+
+async def signal(control: Control, run: str, name: str, value: Any, *, by: str, id: str) -> None:
+    """Post a signal; it is part of the run's log once its owner has taken it.
+
+    Raises:
+        RunUnknown, RunState: there is no such run, or it is completed or cancelled.
+        SignalInvalid: a task waits for a signal of this name, and this is not what it wants; nothing was sent.
+        InputError, ValueNotKept, ValueTooLarge: the name is no text, or the value cannot be kept; nothing was sent.
+    """
+    check_text(name, "signal")
+    record = await reads.get(control.store, run)
+    move(run, record.head.status, "signal")
+    known = control.drives.blueprints.get(record.definition)
+    encoded = spoken(known.codec if known is not None else PLAIN, value)
+    position = load(await control.store.load(run))
+    waits = [wait for one in position.pending.values() for wait in one.open_signals if wait.name == name]
+    wrong = [unfit(value, msgspec.json.decode(wait.schema)) for wait in waits]
+    if wrong and all(wrong):
+        hint = f"{waits[0].address} wants {bytes(waits[0].schema).decode()[:500]}"
+        raise SignalInvalid("signal", wrong[0], hint=hint)
+    await control.post(run, "signal", by, id=id and f"{run}|{id}", name=name, value=Raw(encoded))

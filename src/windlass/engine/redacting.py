@@ -41,6 +41,7 @@ LINKS: Final = frozenset({"key"})
 PLACES: Final[dict[type, str]] = {
     o.CallRecorded: "call", o.EffectIntended: "arguments", o.EffectCompleted: "effect", o.QuestionAsked: "question",
     o.QuestionAnswered: "answer", o.ChildEnded: "child", o.AttemptFailed: "failure",
+    o.SignalReceived: "signal", o.SignalTaken: "signal",
 }  # fmt: skip
 
 

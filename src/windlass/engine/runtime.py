@@ -103,7 +103,7 @@ class Runtime:
         """Make a run, drive it in the background, and return its id; an id that exists is attached to (D4).
 
         Args:
-            options: tags, thread, tenant, durability, source; see `Options`.
+            options: tags, thread, tenant, durability, source, before, after; see `Options`.
 
         Raises:
             InputError, ValueNotKept, ValueTooLarge: the input is not what it should be.
@@ -200,6 +200,10 @@ class Runtime:
     ) -> None:
         """Answer an open question, as whom the caller says; the run goes on wherever its definition is known."""
         await answers.answer(self._control, question, value, by=by, roles=roles, tenant=tenant)
+
+    async def signal(self, run: str, name: str, value: Any = None, *, by: str = "", id: str = "") -> None:
+        """Send a signal to a run, whoever drives it: one `ctx.signal(name)` takes it. An `id` is sent at most once."""
+        await people.signal(self._control, run, name, value, by=by, id=id)
 
     async def edit(
         self, run: str, edits: dict[str, Any], *, by: str = "", why: str = "", overwrite: bool = False

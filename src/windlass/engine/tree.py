@@ -20,6 +20,7 @@ from windlass.core.states import ENDED, PAUSED, RUNNING
 from windlass.engine.drive import Drive
 from windlass.engine.failures import withdraw
 from windlass.engine.kin import cascade, post
+from windlass.engine.regained import carry, regain
 from windlass.engine.undo import ask_about, is_after, undo_after
 from windlass.stores.base import Store
 
@@ -144,6 +145,7 @@ async def target_position(
         if not position.visits.get(str(named)):
             raise CheckpointUnknown(f"run {record.id} has not come to {named} yet")
         without(position, blueprint, str(named))
+        await regain(store, record.id, position)
         return position
     row = await resolve(store, record, target, checkpoints)
     return await position_at(store, record, row.last)
@@ -195,6 +197,7 @@ async def roll_back(drive: Drive) -> None:
     except CheckpointUnknown as error:
         await drive.end(PAUSED, "run.paused", error=str(error))
         return
+    await carry(store, drive.run, position)
     report = await undo_after(drive, position)
     cancelled, standing = await leave_children(drive, position)
     await withdraw(drive)
@@ -245,7 +248,9 @@ def begin_anew(position: Position) -> None:
     """Take out of a position what is its branch's own: open questions, and effects, which the ledger knows."""
     for pending in position.pending.values():
         for key in pending.lapsed:
-            del pending.answers[key]
+            pending.answers.pop(key, None)
+            pending.signals.pop(key, None)
+        pending.awaited = {}
         pending.asked = {key: id_ for key, id_ in pending.asked.items() if key in pending.answers}
         pending.terms, pending.lapsed = {}, {}
         pending.intents, pending.outcomes, pending.cleared = {}, {}, set()

@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # what judges outputs is a tenth of an import of Windlass: wh
 MOST_ATTEMPTS = 100  # unbounded retry is impossible, whatever anybody declares
 MOST_WAIT_SECONDS = 24 * 3600.0
 MOST_APPROVALS = 100  # that a run asks for within an hour (S9 of the fault list: a flood wears people out)
+MOST_APPROVALS_EACH = 1_000  # that one approver is asked for by all runs of a tenant; a role may be many people
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,8 @@ class Platform:
         redact: what is not kept of any value, beside what its definition says.
         show: what commands do not show, beside that.
         approvals: most approvals that a run may ask for within an hour; what it asks for beyond is denied.
+        approvals_each: most that one approver is asked for at once by all runs of a tenant, and as many in each further
+            hour; what is put to them beyond is denied.
 
     Raises:
         DefinitionError: a default is above its ceiling, or a part is not what it has to be.
@@ -112,6 +115,7 @@ class Platform:
     show: Redact = NOTHING
     rules: "Rules | Sequence[OutputRule | Callable[..., Any]]" = ()
     approvals: int = MOST_APPROVALS
+    approvals_each: int = MOST_APPROVALS_EACH
 
     def __post_init__(self) -> None:
         parts: tuple[tuple[Any, type], ...] = ((self.defaults, Defaults), (self.ceilings, Ceilings))
@@ -119,8 +123,10 @@ class Platform:
             raise DefinitionError("platform.kind", "defaults= is a Defaults, ceilings= is a Ceilings")
         read_redact(self.redact, "platform")
         read_redact(self.show, "platform")
-        if not is_whole(self.approvals, 0):
-            raise DefinitionError("platform.approvals", f"approvals is {self.approvals!r}", hint="a number from 0")
+        for name in ("approvals", "approvals_each"):
+            if not is_whole(getattr(self, name), 0):
+                said = f"{name} is {getattr(self, name)!r}"
+                raise DefinitionError("platform.approvals", said, hint="a number from 0")
         _check_ceilings(self.ceilings)
         _check_defaults(self.defaults, self.ceilings)
         _check_parts(self)

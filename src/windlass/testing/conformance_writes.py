@@ -45,7 +45,8 @@ class WriteChecks(Place):
         record = a_record(
             tenant="acme", thread="t-1", parent=Parent("run-0", 1, 7, "run-0", "run"), tags={"a": "1", "é\"'": "ü\\"},
             shard=63, trace="00-ab-cd-01", source="work.py:review", input_digest="d" * 64, durability="async",
-            structure=Raw(b'{"nodes":{"a":[1,2.5,null]}}'), channels={"b": "last", "a": "append"}, sources={"n": "x"},
+            before=("a",), after=("a", "b"), sources={"n": "x"},
+            structure=Raw(b'{"nodes":{"a":[1,2.5,null]}}'), channels={"b": "last", "a": "append"},
         )  # fmt: skip
         head = Head(WAITING, 2, 3, 1, NOON + 0.25, 2)
         await store.create(record, replace(a_write("run-1"), head=head), ME)

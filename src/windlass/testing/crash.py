@@ -182,7 +182,7 @@ class Job:
         kills = list(self.kills)
         for again in range(MOST_TRIES):
             folder = self.folder / str(again)
-            verdict = trial(self.subject, folder, kills, self.known.evidence)
+            verdict = trial(self.subject, folder, kills, self.known)
             shutil.rmtree(folder)
             if verdict is not None:
                 plain: dict[str, Any] = msgspec.to_builtins(verdict)
@@ -281,9 +281,19 @@ def plan(known: Model, trials: int, dice: random.Random, labels: Sequence[str] |
         elif turn == 2 and inside:  # noqa: PLR2004 -- one of five
             yield [somewhere(inside)]
         elif turn == 3:  # noqa: PLR2004 -- one of five
-            yield [somewhere(everywhere), *(somewhere(everywhere) for _ in range(dice.randint(1, MOST_NESTED)))]
+            again = dice.randint(1, most_nested(known))
+            yield [somewhere(everywhere), *(somewhere(everywhere) for _ in range(again))]
         else:
             yield [Kill(seconds=dice.uniform(0, known.seconds))]
+
+
+def most_nested(known: Model) -> int:
+    """Say how many processes in a row may be killed that recover.
+
+    A child run whose owners died three times in a row has failed, and its parent with it: what a person mends there is
+    another tree of runs.
+    """
+    return 1 if known.below else MOST_NESTED
 
 
 def _at(reached: Mapping[str, int], label: str, which: int) -> list[Kill]:

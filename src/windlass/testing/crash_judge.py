@@ -138,6 +138,21 @@ def judge(evidence: Evidence, model: Evidence) -> Verdict:
     )  # fmt: skip
 
 
+def of_run(ledger: Sequence[Line], run: str) -> list[Line]:
+    """Return the lines of one run, and those that are no run's."""
+    return [line for line in ledger if line.run in ("", run)]
+
+
+def together(verdicts: Sequence[Verdict]) -> Verdict:
+    """Make one verdict of those about a run and its child runs."""
+    found: dict[str, Any] = {kind: [what for one in verdicts for what in getattr(one, kind)] for kind in KINDS}
+    return Verdict(
+        **found, parked=sum(verdict.parked for verdict in verdicts), doubts=sum(verdict.doubts for verdict in verdicts),
+        poisoned=sum(verdict.poisoned for verdict in verdicts),
+        is_between=any(verdict.is_between for verdict in verdicts),
+    )  # fmt: skip
+
+
 def _lost(evidence: Evidence) -> Iterable[str]:
     """What was acknowledged, and is not there."""
     end, before = evidence.end, Look(seq=int(evidence.was_told))

@@ -6,8 +6,8 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
@@ -26,12 +26,14 @@ from windlass.engine.runtime import Runtime
 from windlass.stores import sqlite as _warm  # noqa: F401 -- children import nothing
 from windlass.stores.base import Store, open_store
 from windlass.testing.crash_forks import Say, fork
-from windlass.testing.crash_judge import End, Evidence, Kept, Look, Verdict, judge, settle
+from windlass.testing.crash_judge import End, Evidence, Kept, Look, Verdict, judge, of_run, settle, together
 from windlass.testing.crash_world import Kill, World, enter, listen, read
 from windlass.testing.errors import ProofRefused
+from windlass.worker.worker import Worker
 
 RUN = "killed"
 REFUSED = "refused: "  # how a child says why it cannot go on
+MOST_BELOW = 1_000  # child runs
 MOST_SECONDS = 60.0  # a process that takes longer is stuck
 ABOUT_EFFECTS = ("doubt", "stand", "undo")  # how the keys of questions about effects begin
 Answers: TypeAlias = Mapping[str, Any] | Callable[[Question], Any]
@@ -63,6 +65,7 @@ class Model(Struct, frozen=True):
     evidence: Evidence
     reached: dict[str, int]
     seconds: float
+    below: dict[str, Evidence] = {}  # of its child runs
 
 
 class Going:
@@ -111,15 +114,28 @@ class Going:
             raise ProofRefused(said)
         return answers[question.prompt]
 
-    async def look(self) -> Look:
-        """Read what is acknowledged, before anybody claims the run."""
+    async def below(self) -> list[str]:
+        """Name the child runs that are waited for, and theirs."""
+        found = await self.runtime.store.find(queries.Runs(under=RUN, limit=MOST_BELOW))
+        return [record.id for record in found if record.origin is None or not record.origin.detached]
+
+    async def looks(self) -> dict[str, Look]:
+        """Read what is acknowledged of the run and of those below it, before anybody claims them."""
         try:
-            events = [event async for event in self.runtime.events(RUN)]
+            return {run: await self.look(run) for run in [RUN, *await self.below()]}
         except RunUnknown:
-            return Look()
-        lines = await self.runtime.store.find(queries.Effects(run=RUN))
+            return {}
+
+    async def look(self, run: str) -> Look:
+        """Read what is acknowledged of a run.
+
+        Raises:
+            RunUnknown: there is none yet.
+        """
+        events = [event async for event in self.runtime.events(run)]
+        lines = await self.runtime.store.find(queries.Effects(run=run))
         intents = Counter(event.data["key"] for event in events if event.type == "effect.intended")
-        asked = Counter(key for _, key in await self.asked(events))
+        asked = Counter(key for _, key in await self.asked(run, events))
         doubtful = [line for line in lines if line.status == "intended" and line.on_doubt == "ask"]
         return Look(
             seq=len(events), mark=marks(events)[-1],
@@ -131,17 +147,18 @@ class Going:
             rollbacks=sum(event.type == "run.rolled_back" for event in events),
         )  # fmt: skip
 
-    async def asked(self, events: Sequence[Event]) -> list[tuple[int, str]]:
+    async def asked(self, run: str, events: Sequence[Event]) -> list[tuple[int, str]]:
         """List the questions whether an effect happened: number of the event, key of the effect."""
-        found = await self.runtime.store.find(queries.Questions(run=RUN, statuses=None))
+        found = await self.runtime.store.find(queries.Questions(run=run, statuses=None))
         about = {question.id: question.about["key"] for question in found if question.key.startswith("doubt|")}
         told = [event for event in events if event.type == "question.asked" and event.data["id"] in about]
         return [(event.seq, about[event.data["id"]]) for event in told]
 
     async def end(self, result: Result) -> End:
-        """Read how the run stands."""
-        events = [event async for event in self.runtime.events(RUN)]
-        lines = await self.runtime.store.find(queries.Effects(run=RUN))
+        """Read how a run stands."""
+        run = result.run
+        events = [event async for event in self.runtime.events(run)]
+        lines = await self.runtime.store.find(queries.Effects(run=run))
         done = [event for event in events if event.type == "activation.completed"]
         steps = [event.data["digest"] for event in events if event.type == "step.committed"]
         return End(
@@ -156,10 +173,10 @@ class Going:
             ],
             permits=[(event.address, event.data["name"]) for event in events if is_leave(event)],
             undos=[(event.address, event.data["name"]) for event in events if event.type == "effect.undoing"],
-            asked=await self.asked(events),
+            asked=await self.asked(run, events),
             rollbacks=sum(event.type == "run.rolled_back" for event in events),
             poisoned=self.poisoned,
-            differing=(await self.runtime.replay(RUN)).differing,
+            differing=(await self.runtime.replay(run)).differing,
         )  # fmt: skip
 
 
@@ -192,18 +209,20 @@ def process(subject: Subject, folder: Path, turn: int, kill: Kill | None) -> Cal
         if subject.prepare is not None:
             subject.prepare(folder)
 
-        async def main() -> tuple[End, float]:
+        async def main() -> tuple[dict[str, End], float]:
             store = subject.store(f"sqlite:///{folder}/runs.db")
             await store.open()
             async with Runtime(store, [subject.definition]) as runtime:
                 going = Going(subject, runtime, folder)
-                say(msgspec.json.encode(await going.look() if turn else Look()).decode())
+                say(msgspec.json.encode(await going.looks() if turn else {}).decode())
                 begun = time.perf_counter()
                 await runtime.start(subject.definition, subject.input, id=RUN)
                 say("told")
-                result = await (subject.drive(going) if subject.drive is not None else going.to_the_end())
-                took = time.perf_counter() - begun
-                ended = await going.end(result)
+                async with beside(runtime, subject.definition):
+                    result = await (subject.drive(going) if subject.drive is not None else going.to_the_end())
+                    took = time.perf_counter() - begun
+                    ended = {RUN: await going.end(result)}
+                    ended |= {run: await going.end(await runtime.wait(run)) for run in await going.below()}
             await store.close()
             return ended, took
 
@@ -231,6 +250,21 @@ def attempt(work: Callable[[Say], None], kill: Kill | None, ledger: Path, turn: 
     return [first, *child.rest()], code
 
 
+@asynccontextmanager
+async def beside(runtime: Runtime, definition: Definition) -> AsyncIterator[None]:
+    """Let a worker go on beside with the child runs of a definition that has any: what a dead process drove."""
+    if not definition.compile().companions:
+        yield
+        return
+    worker = Worker(runtime, [definition])
+    working = asyncio.ensure_future(worker.run())
+    try:
+        yield
+    finally:
+        working.cancel()
+        await asyncio.gather(working, return_exceptions=True)
+
+
 @contextmanager
 def workplace() -> Iterator[Path]:
     """Make a folder for trials, in memory where the system has such files: what a SIGKILL leaves needs no disk."""
@@ -247,20 +281,22 @@ def model(subject: Subject, folder: Path) -> Model:
         ProofRefused: it does not complete.
     """
     folder.mkdir()
-    said, code = attempt(process(subject, folder, 0, None), None, folder / "ledger", 0)
+    lines = folder / "ledger"
+    said, code = attempt(process(subject, folder, 0, None), None, lines, 0)
     for line in said:
         if line.startswith(REFUSED):
             raise ProofRefused(line.removeprefix(REFUSED), hint="see prove(..., answers=...)")
     if code != 0 or len(said) < 3:  # noqa: PLR2004 -- look, told, end
         how = "did not end" if code is None else f"ended with exit code {code}"
         raise ProofRefused(f"a run that nobody killed {how}", hint="its error stands on stderr")
-    end, reached, seconds = msgspec.json.decode(said[2], type=tuple[End, dict[str, int], float])
-    if end.status != "completed":
-        raise ProofRefused(f"a run that nobody killed ended {end.status}", hint="prove a run that completes")
-    return Model(Evidence([], end, read(folder / "ledger"), was_told=True), reached, seconds)
+    ends, reached, seconds = msgspec.json.decode(said[2], type=tuple[dict[str, End], dict[str, int], float])
+    if ends[RUN].status != "completed":
+        raise ProofRefused(f"a run that nobody killed ended {ends[RUN].status}", hint="prove a run that completes")
+    found = {run: Evidence([], end, of_run(read(lines), run), was_told=run == RUN) for run, end in ends.items()}
+    return Model(found.pop(RUN), reached, seconds, found)
 
 
-def trial(subject: Subject, folder: Path, kills: Sequence[Kill], known: Evidence) -> Verdict | None:
+def trial(subject: Subject, folder: Path, kills: Sequence[Kill], known: Model) -> Verdict | None:
     """Make one trial; None if the first process had ended before it was to be killed."""
     folder.mkdir(parents=True)
     ledger = folder / "ledger"
@@ -268,12 +304,19 @@ def trial(subject: Subject, folder: Path, kills: Sequence[Kill], known: Evidence
     if code != -signal.SIGKILL:
         return None
     was_told = "told" in said
-    looks, end = [], End()
+    looks: list[dict[str, Look]] = []
+    ends: dict[str, End] = {}
     for turn, kill in enumerate([*kills[1:], None], start=1):
         said, code = attempt(process(subject, folder, turn, kill), kill, ledger, turn)
         if said and said[0]:
-            looks.append(msgspec.json.decode(said[0], type=Look))
+            looks.append(msgspec.json.decode(said[0], type=dict[str, Look]))
         if len(said) > 2 and code == 0:  # noqa: PLR2004 -- look, told, end
-            end, _, _ = msgspec.json.decode(said[2], type=tuple[End, dict[str, int], float])
+            ends, _, _ = msgspec.json.decode(said[2], type=tuple[dict[str, End], dict[str, int], float])
             break
-    return judge(Evidence(looks, end, read(ledger), was_told), known)
+    lines, verdicts = read(ledger), []
+    for run, wanted in {RUN: known.evidence, **known.below}.items():
+        seen, told = [look.get(run, Look()) for look in looks], was_told and run == RUN
+        verdicts.append(judge(Evidence(seen, ends.get(run, End()), of_run(lines, run), told), wanted))
+    if more := ends.keys() - {RUN, *known.below}:
+        verdicts.append(Verdict(duplicated=[f"run {run} is one too many" for run in sorted(more)]))
+    return together(verdicts)

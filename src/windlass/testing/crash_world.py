@@ -30,8 +30,8 @@ from windlass.engine.context import Context
 from windlass.engine.functions import result_codec
 from windlass.engine.undo import Undoing
 
-Subject: TypeAlias = tuple[str, str, str]  # address, name and key of what an effect's function is called for
-CALLED: ContextVar[Subject] = ContextVar("called", default=("", "", ""))
+Subject: TypeAlias = tuple[str, str, str, str]  # run, address, name and key of what an effect's function is called for
+CALLED: ContextVar[Subject] = ContextVar("called", default=("", "", "", ""))
 TOLD = {"effect.call.before": "intended", "effect.result.after": "outcome"}  # label → what the ledger notes
 
 
@@ -47,6 +47,7 @@ class Line:
         key: the idempotency key of the effect; of a `did`, what the Target was given.
         part: the `key=` of the effect in its activation.
         value: of `did` and `done`, what it gave, as it is kept.
+        run: the run or child run; empty for what is no run's.
     """
 
     at: int
@@ -57,6 +58,7 @@ class Line:
     key: str = ""
     part: str = ""
     value: Any = None
+    run: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ class World:
         """Note what a label means to the ledger, and die if it is time."""
         self.reached[label] += 1
         if label in TOLD:
-            address, name, part = CALLED.get()
-            self.note(TOLD[label], address=address, name=name, part=part)
+            run, address, name, part = CALLED.get()
+            self.note(TOLD[label], run=run, address=address, name=name, part=part)
         if self.kill is not None and (label, self.reached[label]) == (self.kill.label, self.kill.number):
             self.note("killed")
             os.kill(os.getpid(), self.number)
@@ -154,7 +156,8 @@ class Target:
         here.lock(is_held=True)
         try:
             if self.kind != "dedupes" or self.find(key) is None:
-                here.note("did", name=self.name, key=key, value=value, address=CALLED.get()[0])
+                run, address, _, _ = CALLED.get()
+                here.note("did", name=self.name, key=key, value=value, run=run, address=address)
         finally:
             here.lock(is_held=False)
         return value
@@ -180,17 +183,17 @@ def listen() -> None:
     undo = Undoing._run  # noqa: SLF001 -- as below
 
     def gather_inputs(activation: Activation) -> list[Any]:
-        world().note("body", address=activation.address)
+        world().note("body", run=activation.journal.record.id, address=activation.address)
         return inputs(activation)
 
     async def noted_call(ctx: Context, name: str, fn: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        about = {"address": ctx.address, "name": name}
+        about = {"run": ctx.run_id, "address": ctx.address, "name": name}
         return await call(ctx, name, _around(fn, lambda: world().note("call", **about)), *arguments, **named)
 
     async def noted_effect(
         ctx: Context, name: str, fn: Callable[..., Any], *arguments: Any, key: str = "", **named: Any
     ) -> Any:
-        token = CALLED.set((ctx.address, name, key))
+        token = CALLED.set((ctx.run_id, ctx.address, name, key))
         try:
             heard = _around(fn, *_effect_notes(ctx, name, fn, key, named.get("returns")))
             return await effect(ctx, name, heard, *arguments, key=key, **named)
@@ -202,7 +205,9 @@ def listen() -> None:
         declared = undoing.node.undo.get(line.undo) if undoing.node is not None else None
         if declared is None or fn is not declared.fn:  # its verify function
             return await undo(undoing, fn, arguments, named)
-        about = {"address": line.address, "name": line.name, "part": line.key, "key": line.effect_key}
+        about = {
+            "run": line.run, "address": line.address, "name": line.name, "part": line.key, "key": line.effect_key
+        }  # fmt: skip
         world().note("undoing", **about)
         given = await undo(undoing, fn, arguments, named)
         world().note("undone", **about)
@@ -218,7 +223,7 @@ def _effect_notes(
     ctx: Context, name: str, fn: Callable[..., Any], part: str, returns: Any
 ) -> tuple[Callable[[], None], Callable[[Any], None]]:
     def about() -> dict[str, Any]:
-        return {"address": ctx.address, "name": name, "part": part, "key": ctx.key(name, part)}
+        return {"run": ctx.run_id, "address": ctx.address, "name": name, "part": part, "key": ctx.key(name, part)}
 
     def before() -> None:
         world().note("begun", **about())

@@ -27,6 +27,7 @@ from windlass.testing.sim_frames import FRAMES
 from windlass.testing.sim_people import PEOPLE
 from windlass.testing.sim_play import Outcome, Scene, Simulation, here
 from windlass.testing.sim_process import PROCESS
+from windlass.testing.sim_signals import SIGNALS
 
 T = TypeVar("T")
 ROUNDS, FAILURES = 2, 2  # of the loop, of the flaky task
@@ -380,6 +381,7 @@ SCENES: dict[str, Scene] = {
         Scene("stream", [stream], play_stream),
         Scene("brief", [brief], play_brief),
         *PEOPLE,
+        *SIGNALS,
         *FAMILY,
         *FRAMES,
         *BOUNDS,
