@@ -29,7 +29,6 @@ from windlass import (
 )
 from windlass.core.blueprint import differences
 from windlass.core.errors import DefinitionChanged
-from windlass.engine.births import kinds_of
 from windlass.graph.render import mermaid, text
 from windlass.policies.chain import resolve_at
 
@@ -221,7 +220,7 @@ async def test_other_code_within_is_told_by_its_path(url: str) -> None:
 
 
 def test_channels_of_a_subgraph_have_static_paths() -> None:
-    kinds = kinds_of(around(team()).compile())
+    kinds = around(team()).compile().recorded["channels"]
     assert kinds["team/log"] == "append"
     assert kinds["log"] == "append"
 

@@ -199,6 +199,27 @@ class Blueprint:
     input_type: Any = Any
     version: str = ""
     fingerprint: str = ""
+    has_streams: bool = field(init=False)  # some node feeds a stream edge, sub-graphs included
+    has_frames: bool = field(init=False)  # some node is a sub-graph
+    recorded: Mapping[str, Any] = field(init=False)  # what the record of each run says of it
+
+    def __post_init__(self) -> None:
+        """Work out once what every run would work out again."""
+        tree = list(self.tree())
+        channels = {name: channel.kind for name, channel in self.channels.items()}
+        for one in tree:
+            inner = one.node.sub.blueprint.channels.items() if one.node.sub is not None else ()
+            channels |= {f"{one.path}/{name}": channel.kind for name, channel in inner}
+        recorded = {
+            "definition": self.name,
+            "fingerprint": self.fingerprint,
+            "structure": msgspec.Raw(msgspec.json.encode(self.structure)),
+            "channels": channels,  # by static path, so that a log folds without the definition
+            "sources": {one.path: one.node.source_digest for one in tree if one.node.source_digest},
+        }
+        object.__setattr__(self, "recorded", recorded)
+        object.__setattr__(self, "has_streams", any(one.node.streams_to for one in tree))
+        object.__setattr__(self, "has_frames", any(node.sub is not None for node in self.nodes.values()))
 
     def within(self, path: str) -> "Blueprint":
         """Return the blueprint of the frame at a path, static or not: `team` or `team#1`; itself for none.

@@ -5,7 +5,6 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
-from msgspec import Raw
 
 from windlass.core import records as r
 from windlass.core.blueprint import Blueprint
@@ -77,15 +76,10 @@ def conceive(
     """
     now = services.seams.clock.now()
     record = r.RunRecord(
-        id=run, definition=blueprint.name, fingerprint=blueprint.fingerprint, tenant=options.tenant,
-        roles=options.roles, thread=options.thread, tags=options.tags, origin=origin, parent=parent,
-        shard=int(sha256(run.encode()).hexdigest()[:8], 16) % 64,
-        source=options.source, input_digest=given.digest, durability=options.durability or blueprint.durability,
-        before=tuple(options.before), after=tuple(options.after),
-        structure=Raw(msgspec.json.encode(blueprint.structure)),
-        channels=kinds_of(blueprint),
-        sources={one.path: one.node.source_digest for one in blueprint.tree() if one.node.source_digest},
-        created_at=now, updated_at=now,
+        id=run, tenant=options.tenant, roles=options.roles, thread=options.thread, tags=options.tags, origin=origin,
+        parent=parent, shard=int(sha256(run.encode()).hexdigest()[:8], 16) % 64, source=options.source,
+        input_digest=given.digest, durability=options.durability or blueprint.durability,
+        before=tuple(options.before), after=tuple(options.after), created_at=now, updated_at=now, **blueprint.recorded,
     )  # fmt: skip
     position = Position(run, record.channels)
     journal = Journal(services.store, services.seams, record, position, lambda: None, {}, blueprint.codec)
@@ -93,13 +87,3 @@ def conceive(
     journal.say("run.created", definition=blueprint.name, fingerprint=blueprint.fingerprint)
     first = journal.compose("step", step, (), (), Status.RUNNING, None, release=False)
     return Birth(record, first, position, journal.blobs)
-
-
-def kinds_of(blueprint: Blueprint) -> dict[str, str]:
-    """Name the kind of every channel by its static path, so that a log folds without the definition."""
-    kinds: dict[str, str] = {name: channel.kind for name, channel in blueprint.channels.items()}
-    for one in blueprint.tree():
-        if one.node.sub is not None:
-            inner = one.node.sub.blueprint.channels.items()
-            kinds.update({f"{one.path}/{name}": channel.kind for name, channel in inner})
-    return kinds

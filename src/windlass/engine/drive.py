@@ -35,6 +35,7 @@ class Drive:
         blobs: dict[str, bytes],
     ) -> None:  # fmt: skip
         self.services = services
+        self.run = record.id
         self.blueprint = with_stops(blueprint, record)
         self.position = position
         self.ledger = ledger
@@ -44,8 +45,8 @@ class Drive:
         self.items = ItemLog(self.journal, self.wake)
         self.guard = Guard(services, self.blueprint, self.journal)
         self.guard.wake = self._passed_on
-        self.has_streams = any(one.node.streams_to for one in blueprint.tree())
-        self.has_frames = any(node.sub is not None for node in blueprint.nodes.values())
+        self.has_streams = blueprint.has_streams
+        self.has_frames = blueprint.has_frames
         self.ready: deque[str] = deque()
         self.held: dict[str, deque[str]] = {}  # by node within its frame: ready, but at the node's concurrency
         self.whole: list[str] = []  # frames in which the last owner left nothing to wait for: a step is due, or the end
@@ -74,13 +75,9 @@ class Drive:
         self.turns: Turns
         self.direct: Activation | None = None  # runs in the task that takes the turns
         self.alarm = Alarm(services.seams.clock, self.running)
+        self.lingers_until: float | None = None  # for children that are driven here
         self._wake: asyncio.Future[None] | None = None
         self._slice = 0.0
-
-    @property
-    def run(self) -> str:
-        """The run's id."""
-        return self.journal.record.id
 
     async def step(self, finished: list[r.Finished], path: str = "") -> None:
         """Settle what has finished in a frame and plan what follows: the loop does."""
@@ -101,7 +98,7 @@ class Drive:
             self._begin_escalations()
         if self.journal.posted and not self.journal.is_behind:
             posted, self.journal.posted = self.journal.posted, []
-            self.services.nest.deliver(posted)
+            self.services.nest.deliver(self.journal.record, posted)
 
     def _begin_escalations(self) -> None:
         begin, ids = self.services.escalate, self.escalated

@@ -30,6 +30,7 @@ from windlass.engine.family import is_going_on, is_settled
 from windlass.engine.ledger import ledger_of
 from windlass.engine.letgo import FIRST_PAUSE, LONGEST_PAUSE, let_go
 from windlass.engine.loop import LOOK_SECONDS, RunLoop
+from windlass.engine.near import Near
 from windlass.engine.notifier import Ear
 from windlass.engine.outputs import output, show
 from windlass.engine.redacting import Masking
@@ -53,6 +54,7 @@ class Drives:
         self.closing = False
         self.slots = Slots(self.tasks, lambda run: services.seams.background(self.again(run), f"child {run}"))
         self.parked: set[str] = set()  # runs that wait, last driven here
+        self.near = Near(self.loops, services.notifier)
         self.hand_on: Callable[[list[str]], Coroutine[Any, Any, None]] | None = None  # starts handlers of dead letters
         self._looking = self._heard = False
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -194,9 +196,7 @@ class Drives:
         if task.cancelled() or self.closing:
             return
         self.slots.next()
-        origin = loop.journal.record.origin
-        for above in origin.line if origin is not None else ():
-            self.services.notifier.wake(above)  # whoever waits for those may wait for this one
+        self.near.tell_above(loop.journal.record)
         error = task.exception()
         if error is not None:
             self.broken[run] = error
@@ -278,6 +278,9 @@ class Drives:
                     await asyncio.sleep(0)  # its callback has to run
                     continue
                 record = await reads.get(self.store, run)
+                if record.head.status is WAITING and self.near.is_below(record):
+                    await ear.changed()
+                    continue
                 is_over = await self.is_over(record, timers=timers) and not await self._goes_on(record)
                 if is_over and not await self._is_below(record, timers=timers):
                     result = await reads.result(self.store, run, self.blueprints.get(record.definition))
@@ -298,8 +301,8 @@ class Drives:
 
     async def _is_below(self, record: r.RunRecord, *, timers: bool) -> bool:
         """Say whether something goes on below a run that waits."""
-        here = [loop.journal.record for loop in self.loops.values() if not loop.over]
-        return record.head.status is WAITING and await is_going_on(self.services, record, here, timers=timers)
+        is_near = self.near.is_below(record)
+        return record.head.status is WAITING and (is_near or await is_going_on(self.services, record, timers=timers))
 
     async def is_told(self, record: r.RunRecord) -> bool:
         """Say whether a follower of a run has heard all that will happen by itself."""

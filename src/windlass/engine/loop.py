@@ -32,7 +32,7 @@ from windlass.engine.turns import Turns
 from windlass.policies.chain import reason
 
 SLICE_SECONDS = 0.005  # a run that never waits lets others have the loop this often
-SOON_SECONDS = 1.0  # what is due sooner is waited for in memory (D19)
+SOON_SECONDS = 1.0  # what is due sooner is waited for in memory (D19), and so long a child that is driven here
 LOOK_SECONDS = 60.0  # a wait for a time of day looks so often whether that has jumped
 STALL_SECONDS = 60.0
 EFFECT_SECONDS = 5.0  # that an effect in flight gets when the process leaves; after that it is in doubt
@@ -193,6 +193,7 @@ class RunLoop(Drive):
         for outcome in outcomes:
             activation = outcome.activation
             self.running.pop(activation.address, None)
+            self.lingers_until = None
             if self.guard.is_on:
                 self.guard.ended(activation.address, outcome.error, is_stopped=bool(outcome.stopped))
             self.next_held(activation.address)
@@ -307,10 +308,21 @@ class RunLoop(Drive):
         children = [id_ for one in pending for id_ in one.open_children]
         if self.news:
             return
+        if children and not waiting and self._lingers(children, now):
+            await self._wait(self.lingers_until)
+            return
         signals = [wait.name for one in pending for wait in one.open_signals]
         self.journal.say("run.parked", questions=waiting, children=children, signals=signals, due_at=due)
         self.over = True
         await self.journal.write("record", status=WAITING, due_at=due, release=True)
+
+    def _lingers(self, children: list[str], now: float) -> bool:
+        """Say whether to wait here for children: what ends soon is not worth giving the run up, and taking it again."""
+        if self.guard.is_on or self.journal.head.crashes or not self.services.nest.are_near(children):
+            return False  # they may need what it holds of limits and budgets, and may kill it once, but not again
+        if self.lingers_until is None:
+            self.lingers_until = now + SOON_SECONDS
+        return now < self.lingers_until <= now + SOON_SECONDS
 
     async def _wait(self, due: float | None) -> None:
         """Wait for an outcome, a command or a due time."""

@@ -50,6 +50,11 @@ class Nest:
         """Whether a child may be driven here at once; others wait for a slot, here or in any worker."""
         return self.drives.slots.has_room and not self.drives.closing
 
+    def are_near(self, children: Sequence[str]) -> bool:
+        """Whether one of these is driven here, and nobody waits for the slot of a run that waits for it."""
+        drives = self.drives
+        return drives.slots.has_room and not drives.closing and any(child in drives.tasks for child in children)
+
     def begin(self, birth: Birth, blueprint: Blueprint) -> None:
         """Drive a child that was just made: here if it was made owned, else as soon as there is a slot."""
         run = birth.record.id
@@ -63,17 +68,24 @@ class Nest:
         """Release a child that was perhaps made: the store has failed."""
         self.drives.let_go(birth.record.id)
 
-    def deliver(self, posted: Sequence[tuple[str, str]]) -> None:
-        """Let the runs that something was posted to take it, in the background, as far as this process may."""
+    def deliver(self, record: r.RunRecord, posted: Sequence[tuple[str, str]]) -> None:
+        """Let the runs that a run has posted to take it, in the background, as far as this process may."""
         if not self.drives.closing:
             for run, verb in posted:
-                self.services.seams.background(self._deliver(run, verb), f"{verb} for {run}")
+                if self.drives.is_driving(run):
+                    self.services.notifier.wake("!" + run)
+                    continue
+                self.drives.near.telling.append(record)
+                self.services.seams.background(self._deliver(record, run, verb), f"{verb} for {run}")
 
-    async def _deliver(self, run: str, verb: str) -> None:
+    async def _deliver(self, record: r.RunRecord, run: str, verb: str) -> None:
         try:
             await self.control.pass_on(run, verb)
         except RunUnknown:  # it fell away meanwhile
             return
+        finally:
+            self.drives.near.telling.remove(record)
+            self.drives.near.tell_above(record)
 
     async def adopted(self, record: r.RunRecord, branch: int, place: tuple[str, str], number: int) -> r.Parent | None:
         """Find the run whose effects a child adopts: the same child of an earlier attempt, branch or fork.
