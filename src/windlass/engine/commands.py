@@ -5,8 +5,8 @@ from msgspec import Raw
 
 from windlass.core import changes, ops, queries
 from windlass.core import records as r
-from windlass.core.errors import WindlassError
-from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, RUNNING
+from windlass.core.errors import RunState, WindlassError
+from windlass.core.states import CANCELLED, COMPLETED, CREATED, FAILED, PAUSED, RUNNING
 from windlass.core.types import convert
 from windlass.engine.activation import NOTHING, Activation, Outcome
 from windlass.engine.dead import is_collected
@@ -44,7 +44,8 @@ async def take(drive: Drive) -> None:
             drive.journal.change(taken)
         wrote |= await TAKE[command.verb](drive, command)
     if wrote:
-        await drive.journal.write("record", status=None if drive.leaving == "stay" else RUNNING)
+        going = RUNNING if drive.position.n else CREATED  # or it is a turn that has not begun
+        await drive.journal.write("record", status=None if drive.leaving == "stay" else going)
     for address in drive.answered:  # now that all answers that came together are folded
         if address not in drive.ready and not is_doubtful(drive.position.pending.get(address, NOTHING)):
             drive.ready.append(address)
@@ -149,7 +150,7 @@ async def _cancel(drive: Drive, command: r.Command) -> bool:
 
 
 async def _rollback(drive: Drive, command: r.Command) -> bool:
-    drive.leaving = "rollback"
+    drive.leaving = "rollback" if drive.position.n else "cancel"
     drive.rollback = {**command.arguments, "id": command.id}
     drive.stop_all("rollback")
     return False
@@ -176,7 +177,7 @@ async def _resume(drive: Drive, command: r.Command) -> bool:
             drive.ready.append(address)
     drive.failure = drive.burial = None
     typed = unpacked(drive.blueprint, command.arguments)
-    if typed:
+    if typed and position.n:
         step = edit(drive.blueprint, position, typed, drive.journal.blob)
         drive.journal.say("run.edited", channels=sorted(typed), by=command.by)
         await drive.journal.write("step", step=step, status=RUNNING)
@@ -234,6 +235,8 @@ async def _edit(drive: Drive, command: r.Command) -> bool:
     by, why, overwrite = command.by, str(arguments.get("why") or ""), bool(arguments.get("overwrite"))
     try:
         typed = unpacked(drive.blueprint, arguments)
+        if not drive.position.n:
+            raise RunState(f"run {drive.run} has not begun")
         step = edit(drive.blueprint, drive.position, typed, drive.journal.blob, overwrite=overwrite)
     except WindlassError as error:
         drive.journal.say("edit.refused", channels=channels, by=by, why=why, error=str(error))

@@ -59,6 +59,7 @@ class Drive:
         self.burial: Callable[[], None] | None = None  # makes the dead letter of a failure of the run as a whole
         self.buried: list[str] = []  # dead letters of this drive that a definition is bound to
         self.over = False
+        self.continued = ""  # the run that this one continued as
         self.news = True  # a command may be waiting
         self.ended: list[tuple[str, str]] = []  # children whose end was taken and is not folded yet: address, key
         self.answered: list[str] = []  # addresses whose answers were taken and are not folded yet
@@ -90,6 +91,10 @@ class Drive:
             self.escalated = []
             for id_ in ids:
                 self.services.seams.background(begin(id_), f"escalate {id_}")
+
+    def continues(self, finished: list[r.Finished]) -> bool:
+        """Say whether a node of this step asked for a new run to go on as."""
+        return any(done.anew is not None for done in (*self.position.settled.values(), *finished))
 
     def hear(self) -> None:
         """Note that a command may be waiting."""

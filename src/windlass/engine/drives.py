@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -23,15 +24,19 @@ from windlass.core.errors import (
 )
 from windlass.core.position import load
 from windlass.core.states import COMPLETED, ENDED, PAUSED, WAITING, Status
+from windlass.core.thread import is_queued
 from windlass.core.words import Result
-from windlass.engine import reads
+from windlass.engine import family, reads
 from windlass.engine.activation import Activation
+from windlass.engine.begin import front, is_due
+from windlass.engine.continued import next_of
 from windlass.engine.family import is_going_on, is_settled
 from windlass.engine.ledger import ledger_of
 from windlass.engine.letgo import FIRST_PAUSE, LONGEST_PAUSE, let_go
 from windlass.engine.loop import LOOK_SECONDS, RunLoop
 from windlass.engine.notifier import Ear
 from windlass.engine.outputs import output, show
+from windlass.engine.queue import Queue
 from windlass.engine.redacting import Masking
 from windlass.engine.services import Services
 from windlass.engine.slots import Slots
@@ -52,6 +57,7 @@ class Drives:
         self.broken: dict[str, BaseException] = {}  # why a drive here ended before its run settled
         self.closing = False
         self.slots = Slots(self.tasks, lambda run: services.seams.background(self.again(run), f"child {run}"))
+        self.queue = Queue(services, self.again)
         self.parked: set[str] = set()  # runs that wait, last driven here
         self.hand_on: Callable[[list[str]], Coroutine[Any, Any, None]] | None = None  # starts handlers of dead letters
         self._looking = self._heard = False
@@ -109,7 +115,11 @@ class Drives:
     async def _drive_alone(self, run: str) -> None:
         if not await self.is_free(run):
             return
-        blueprint = self.blueprint(await reads.get(self.store, run))
+        record = await reads.get(self.store, run)
+        blueprint = self.blueprint(record)
+        if is_queued(record) and not await is_due(self.store, record):
+            self.queue.add(run)
+            return
         try:
             record = await self.store.claim(run, self.services.owner)
             loaded = await self.store.load(run)
@@ -201,6 +211,8 @@ class Drives:
         if error is not None:
             self.broken[run] = error
         self.services.notifier.wake(run)
+        if loop.journal.record.turn or loop.continued:
+            self._turn_over(loop)
         if error is not None:
             self.let_go(run)
             if isinstance(error, StaleLease):  # what was posted here meanwhile may have nobody to take it
@@ -216,6 +228,15 @@ class Drives:
             self.services.seams.background(self.again(run, only_if_asked=not goes_on), f"again {run}")
         if self.wakes and head.status is WAITING and head.due_at is not None:
             self._arm(run, head.due_at)
+
+    def _turn_over(self, loop: RunLoop) -> None:
+        """Let the turn begin that waited for this one; one that was given up waits on."""
+        if loop.continued:
+            self.queue.add(loop.continued)
+        elif not loop.position.n:
+            self.queue.add(loop.run)
+        else:
+            self.queue.hear()
 
     def _arm(self, run: str, due_at: float) -> None:
         """Drive a parked run again once it is due; look again now and then, because the time of day may jump."""
@@ -261,26 +282,43 @@ class Drives:
     async def settled(self, run: str, *, timers: bool) -> Result:
         """Wait until a run has ended, is paused, or waits for people; with `timers`, or for a timer.
 
-        A run that this process has driven to its end is told from memory.
+        Of a run that continued as a new one, the last is meant. A run that this process has driven to its end is told
+        from memory.
 
         Raises:
             StoreError: this process's own drive failed.
         """
+        while True:
+            result = await self._settled(run, timers=timers)
+            if isinstance(result, Result):
+                return result
+            run = result
+
+    async def _settled(self, run: str, *, timers: bool) -> Result | str:
+        """Wait as `settled` does; returns the run instead that this one continued as."""
         with Ear(self.services.notifier, run) as ear:
             while True:
                 task, loop = self.tasks.get(run), self.loops.get(run)
                 if task is not None and loop is not None:
                     await asyncio.wait([task])
                     is_whole = not task.cancelled() and task.exception() is None  # its last write is durable
+                    if loop.continued and is_whole:
+                        return loop.continued
                     if loop.journal.head.status is COMPLETED and loop.over and is_whole:
                         shown = show(loop.position, loop.journal.blobs, loop.blueprint.codec)
                         return Result(run, COMPLETED.value, output(shown, loop.blueprint))
                     await asyncio.sleep(0)  # its callback has to run
                     continue
                 record = await reads.get(self.store, run)
-                is_over = await self.is_over(record, timers=timers) and not await self._goes_on(record)
-                if is_over and not await self._is_below(record, timers=timers):
+                faced = await front(self.store, record)  # the turn that it waits for, or itself
+                is_over = await self.is_over(faced, timers=timers) and not await self._goes_on(faced)
+                if is_over and not await self._is_below(faced, timers=timers):
+                    if record.head.status is COMPLETED and (later := await next_of(self.store, record)):
+                        return later
                     result = await reads.result(self.store, run, self.blueprints.get(record.definition))
+                    if faced is not record and result.status == Status.CREATED:
+                        asked = await family.questions(self.store, faced.id)
+                        return replace(result, waiting=tuple(one.id for one in asked))
                     if result.status != Status.RUNNING:  # or somebody has gone on with it since
                         return result
                     continue
@@ -303,6 +341,7 @@ class Drives:
 
     async def is_told(self, record: r.RunRecord) -> bool:
         """Say whether a follower of a run has heard all that will happen by itself."""
+        record = await front(self.store, record)
         return await self.is_over(record, timers=False) and not await self._is_below(record, timers=False)
 
     async def is_over(self, record: r.RunRecord, *, timers: bool) -> bool:
@@ -327,6 +366,7 @@ class Drives:
     async def close(self) -> None:
         """Let go of every run: what runs is interrupted, and goes on when it is next claimed."""
         self.closing = True
+        self.queue.close()
         for timer in self.timers.values():
             timer.cancel()
         drives = tuple(self.tasks.values())

@@ -54,7 +54,8 @@ async def enter(drive: Drive) -> None:
             drive.ready.append(address)
             drive.tell_fired(address)
     if record.owner is not None or asked:
-        await drive.journal.write("record", status=drive.journal.head.status if drive.leaving else RUNNING)
+        stays = drive.leaving or not position.n  # or it is a turn that has not begun
+        await drive.journal.write("record", status=drive.journal.head.status if stays else RUNNING)
 
 
 def _age(drive: Drive, changed: list[str]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from windlass.core.blueprint import Blueprint, ChannelSpec
 from windlass.core.channels import REPLACING
@@ -31,6 +31,31 @@ def initiate(blueprint: Blueprint, position: Position, writes: Mapping[str, Any]
     scratch.channels = settle(position, Body(at=0.0, results=results), [], scratch.known)
     following = begin(blueprint, position, writes, scratch.read)
     return as_step(position, scratch, (), following, results, {})
+
+
+def go_on(blueprint: Blueprint, position: Position, writes: Mapping[str, Any], blobs: Blobs) -> Step:
+    """Make the first step of a later turn: the input's writes upon the state that is there, and what runs first.
+
+    Raises:
+        ReducerFailed: a reducer raised on the input.
+    """
+    scratch = Scratch(blueprint, position, blobs)
+    deltas = {name: scratch.keep(value, name) for name, value in writes.items() if _grows(blueprint.channels[name])}
+    results = {}
+    for name in writes.keys() - deltas.keys():
+        spec = blueprint.channels[name]
+        current = position.channels[name].read(blueprint.codec, blobs)
+        results[name] = scratch.keep(_as_delta(spec, _folded(spec, current, writes[name], "the input")), name)
+    half_joined = [name for name, channel in position.channels.items() if name.startswith("join:") and channel.count]
+    results |= dict.fromkeys(half_joined, Raw(b"[]"))  # by what fell away with the turn before
+    body = Body(at=0.0, results=results, deltas=deltas)
+    scratch.channels = settle(position, body, [], scratch.known)
+    following = begin(blueprint, position, writes, scratch.read)
+    return as_step(position, scratch, (), following, results, deltas)
+
+
+def _grows(spec: ChannelSpec) -> bool:
+    return spec.reduce is None and spec.kind in ("append", "merge")
 
 
 def _first(spec: ChannelSpec, incoming: Any) -> Any:

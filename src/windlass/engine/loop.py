@@ -16,7 +16,9 @@ from windlass.core.errors import StepLimitReached, WindlassError
 from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, RUNNING, WAITING, Status
 from windlass.engine import failures
 from windlass.engine.activation import Activation, Outcome
+from windlass.engine.begin import begin
 from windlass.engine.commands import hurry, take
+from windlass.engine.continued import complete
 from windlass.engine.dead import bury, fail
 from windlass.engine.deadlines import leave_unasked
 from windlass.engine.drive import Drive
@@ -87,6 +89,8 @@ class RunLoop(Drive):
         if self.news:
             self.news = False
             await take(self)
+            if not self.position.n and not await begin(self):
+                return False
         if self.journal.broken is not None:
             raise self.journal.broken
         if self.guard.is_on and self.ready and not self.leaving:
@@ -229,10 +233,13 @@ class RunLoop(Drive):
         position, journal = self.position, self.journal
         try:
             step = reconcile(self.blueprint, position, finished, self.known, journal.blob)
+            if self.continues(finished):
+                step = await complete(self, step, (*position.settled.values(), *finished))
             self.guard.check(step.planned)
         except WindlassError as error:
             if finished:
                 await journal.write("writes", finished=tuple(finished))
+            self.continued = ""
             where = finished[0].address if finished else ""
             fail(self, where, failures.describe(error), reason(error))
             return

@@ -131,6 +131,8 @@ class Tables:
             statuses = tuple(Status)
         elif not statuses:
             statuses = (RUNNING,) if body.finished or row.kind == "step" else tuple({RUNNING, *self.statuses})
+        if not row.n and RUNNING in statuses:  # a turn that has not begun
+            statuses = tuple(dict.fromkeys((CREATED, *statuses)))
         self.statuses = statuses
         self.head = Head(statuses[0], row.branch, row.n, row.last, due_at, crashes)
 

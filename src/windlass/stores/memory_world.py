@@ -14,6 +14,7 @@ from windlass.core.errors import StoreCorrupt, StoreError
 from windlass.core.letters import DeadLetter
 from windlass.core.records import Owner, RunRecord
 from windlass.core.states import CREATED, ENDED, RUNNING, WAITING
+from windlass.core.thread import OVER, is_queued, is_reopening, place_of
 from windlass.policies.tally import kind_of
 from windlass.stores import checks
 from windlass.stores.tallies import Stand
@@ -21,7 +22,15 @@ from windlass.stores.turns import in_turn, ready_since
 
 T = TypeVar("T")
 Limited = (
-    queries.Runs | queries.Work | queries.Questions | queries.Rows | queries.Items | queries.Letters | queries.Tallies
+    queries.Runs
+    | queries.Turns
+    | queries.Threads
+    | queries.Work
+    | queries.Questions
+    | queries.Rows
+    | queries.Items
+    | queries.Letters
+    | queries.Tallies
 )
 LAST = attrgetter("last")
 QUESTION = msgspec.json.Decoder(r.Question)
@@ -57,6 +66,7 @@ class World:
 
     def __init__(self) -> None:
         self.runs: dict[str, Kept] = {}
+        self.threads: dict[tuple[str, str, str], set[str]] = {}  # turns, by thread, tenant and definition
         self.leases: dict[str, tuple[Owner, float]] = {}
         self.commands: set[str] = set()  # every id that was ever posted or taken
         self.questions: dict[str, bytes] = {}
@@ -81,6 +91,31 @@ class World:
         self.commands.add(command.id)
         kept.commands.add(command.id)
         kept.waiting[command.id] = body
+
+    def turns(self, record: RunRecord) -> list[Kept]:
+        """Return the turns of a run's thread, in order."""
+        names = self.threads.get((record.thread, record.tenant, record.definition), ()) if record.turn else ()
+        return sorted((self.runs[name] for name in names), key=lambda kept: place_of(kept.record) or 0)
+
+    def waits(self, record: RunRecord, after: str = "") -> bool:
+        """Say whether a turn has to wait: one before it is live, or one since `after` was asked to go on."""
+        before = [kept for kept in self.turns(record) if _place(kept) < (place_of(record) or 0)]
+        since = _place(self.runs[after]) if after in self.runs else 0
+        asked = [kept for kept in before if _place(kept) > since] + [
+            self.runs[name] for name in (after,) if name in self.runs
+        ]
+        return any(kept.head.status not in OVER for kept in before) or any(
+            is_reopening(COMMAND.decode(body)) for kept in asked for body in kept.waiting.values()
+        )
+
+    def follower(self, record: RunRecord) -> str:
+        """Name a run that has begun with what a turn left, or that continues it; empty if there is none."""
+        for kept in self.turns(record):
+            other = kept.record
+            if _place(kept) > (place_of(record) or 0) and (kept.head.n or kept.head.branch or other.turn == record.turn):
+                return other.id
+        names = self.threads.get((record.id, record.tenant, record.definition), ())
+        return next((name for name in names if self.runs[name].record.continues == record.id), "")
 
     def stand(self, key: str, stand: Stand | None) -> None:
         """Let a tally stand at something else, or fall away."""
@@ -113,6 +148,10 @@ class World:
             case queries.Runs():
                 wanted = [kept for kept in self._candidates(query) if self._is_wanted(kept, query, now)]
                 return [self.record(kept) for kept in _first(wanted, query)]
+            case queries.Turns():
+                return [self.record(kept) for kept in _first(self._turns(query), query)]
+            case queries.Threads():
+                return [self.record(kept) for kept in _first(self._threads(query), query)]
             case queries.Work():
                 return [self.record(kept) for kept in _first(self._work(query, now), query)]
             case queries.Questions():
@@ -142,6 +181,22 @@ class World:
         named = (self.runs.get(run) for run in dict.fromkeys(query.ids))
         return sorted((kept for kept in named if kept is not None), key=attrgetter("no"), reverse=True)
 
+    def _turns(self, query: queries.Turns) -> list[Kept]:
+        names = self.threads.get((query.thread, query.tenant, query.definition), ())
+        found = [
+            kept for kept in map(self.runs.__getitem__, names)
+            if (query.below is None or _place(kept) < query.below)
+            and (query.above is None or _place(kept) > query.above)
+            and not (query.live and kept.head.status in OVER)
+        ]  # fmt: skip
+        return sorted(found, key=_place, reverse=True)
+
+    def _threads(self, query: queries.Threads) -> list[Kept]:
+        last = [max((self.runs[name] for name in names), key=_place) for names in self.threads.values() if names]
+        wanted = queries.Runs(definitions=query.definitions, tenant=query.tenant, after=query.after)
+        found = [kept for kept in last if self._is_wanted(kept, wanted, 0.0)]
+        return sorted(found, key=attrgetter("no"), reverse=True)
+
     def _blob(self, digest: str) -> r.Blob:
         if digest not in self.blobs:
             raise StoreCorrupt(f"blob {digest} is missing")
@@ -161,10 +216,16 @@ class World:
             and (query.statuses is None or kept.head.status in query.statuses)
             and query.tenant in (None, record.tenant)
             and _is_below(record, query)
+            and (query.thread is None or (record.turn > 0 and record.thread == query.thread))
             and query.tags.items() <= record.tags.items()
             and (query.after is None or (query.after in self.runs and kept.no < self.runs[query.after].no))
-            and (not query.claimable or ((until is None or until <= now) and _has_work(kept, query.due_before)))
+            and (not query.claimable or ((until is None or until <= now) and self._has_work(kept, query.due_before)))
         )
+
+    def _has_work(self, kept: Kept, due_before: float | None) -> bool:
+        if not is_queued(self.record(kept)):
+            return _has_work(kept, due_before)
+        return bool(kept.waiting) or not self.waits(kept.record)
 
     def _work(self, query: queries.Work, now: float) -> list[Kept]:
         asked = queries.Runs(claimable=True, definitions=query.definitions, due_before=query.due_before)
@@ -174,6 +235,10 @@ class World:
             for kept in wanted if kept.record.id not in query.besides
         ]  # fmt: skip
         return in_turn(ready, query.behind)
+
+
+def _place(kept: Kept) -> int:
+    return place_of(kept.record) or 0
 
 
 def _is_below(record: RunRecord, query: queries.Runs) -> bool:

@@ -23,8 +23,8 @@ from windlass.policies.keys import tally_key
 from windlass.stores import retention, sqlite_start
 from windlass.stores.queries import queries
 from windlass.stores.retention import Mark, Pruned, Rule, Stretch
+from windlass.stores.sqlite_changes import pack
 from windlass.stores.sqlite_file import Link, latest, schema_of
-from windlass.stores.sqlite_jobs import pack
 from windlass.stores.sqlite_kin import Kin
 from windlass.stores.sqlite_read import BEYOND, EFFECT, LAST, NAMES, opened, to_manifest, to_record, to_row
 
@@ -72,6 +72,7 @@ class Prune:
         self.stop = stop
         self.done = Pruned()
         self.kin = Kin(link)
+        self.late: list[tuple[int, str]] | None = []  # last turns of threads: they go after the others
 
     def run(self) -> dict[str, Any]:
         """Do all of it."""
@@ -92,6 +93,9 @@ class Prune:
             except StoreCorrupt:  # what is damaged is left as it is: it may be all there is to repair it from
                 self.done.keep("damaged")
         self._remove_children(left)
+        late, self.late = self.late, None
+        for no, run in late or ():
+            self._remove(no, run)
         if not self.rule.dry_run:
             self._sweep()
             self._shrink()
@@ -151,6 +155,9 @@ class Prune:
         why = self._reason_to_keep(no, run) if self.rule.dry_run else self._write(lambda: self._unlist(no, run))
         if why == "gone":  # another prune was faster
             return
+        if why == "turn" and self.late is not None:
+            self.late.append((no, run))
+            return
         if why:
             self.done.keep(why)
             return
@@ -178,6 +185,8 @@ class Prune:
             return "forked"
         if self.link.value(SQL["has_open_question"], (no,)) or self.link.value(SQL["has_command"], (no,)):
             return "asked"
+        if self.link.value(SQL["turn_stays"], (no,)):
+            return "turn"
         effects = self.link.execute(SQL["effects_of_run"], (run, None))
         if any(EFFECT.decode(opened(*row)).status in IN_DOUBT for row in effects):
             return "in doubt"
@@ -229,6 +238,8 @@ class Prune:
         """Drop a run's history from before the rule's time."""
         if self.link.value(SQL["is_quarantined"], (no,)):
             self.done.keep("damaged")
+            return
+        if self.link.value(SQL["is_waiting_turn"], (no,)) is not None:  # its input stands in its first row
             return
         last_step = (self.link.value(SQL["last_step"], (no, branch)) or 0) & LAST
         forks = self.kin.forks(run)
