@@ -125,7 +125,7 @@ async def test_what_is_queued_begins_in_any_process_that_is_told_to(url: str) ->
             while (await elsewhere.wait("two")).status != COMPLETED:
                 pass
     async with another(url) as elsewhere:
-        (await elsewhere.wait("two")).output == said("?", "yes is number 1", "b", "b is number 3")
+        assert (await elsewhere.wait("two")).output == said("?", "yes is number 1", "b", "b is number 3")
 
 
 async def test_the_same_id_and_input_attaches_whatever_its_turn(runtime: Runtime) -> None:

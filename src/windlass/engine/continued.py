@@ -46,6 +46,7 @@ async def complete(drive: Drive, step: Step, finished: Iterable[r.Finished]) -> 
     stem = record.id.partition("~")[0] if record.continues else record.id
     run = f"{stem}~{record.part + 1}-{seams.ids()[:SHORT]}"
     dropped = [planned.address for planned in step.planned]
+    drive.journal.say("run.completed")
     drive.journal.say("run.continued", asked_by[0].address, run=run, dropped=dropped)
     given = asked_by[0].anew or {}
     drive.continued = run

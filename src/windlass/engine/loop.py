@@ -252,7 +252,8 @@ class RunLoop(Drive):
         left = len(position.waiting) - len(finished) - len(position.settled) + len(step.planned)
         limit = self.blueprint.step_limit
         if not left:
-            journal.say("run.completed")
+            if not self.continued:
+                journal.say("run.completed")
             self.over = True
             await journal.write("step", step=step, status=COMPLETED, release=True)
         elif limit is not None and position.n >= limit and step.planned:

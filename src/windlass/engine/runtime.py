@@ -30,6 +30,7 @@ from windlass.engine.notifier import Notifier
 from windlass.engine.pool import Pool
 from windlass.engine.redacting import masked
 from windlass.engine.services import Services
+from windlass.engine.settling import Settling
 from windlass.engine.strict import install
 from windlass.engine.tree import Target
 from windlass.engine.watchdog import Watchdog
@@ -78,6 +79,7 @@ class Runtime:
         pool = Pool(self._seams)
         self.services = Services(self.store, self._seams, owner, notifier, pool, make_context, *self._declared)
         self._drives = Drives(self.services, self._definitions, timers=self._timers)
+        self._settling = Settling(self._drives)
         self._control = Control(self.services, self._drives)
         self.services.nest = Nest(self._control)
         escalations.bind(self._control)
@@ -158,7 +160,7 @@ class Runtime:
             RunUnknown: no run has this id.
             RunFailed: the run failed.
         """
-        result = await self._drives.settled(run, timers=timers)
+        result = await self._settling.settled(run, timers=timers)
         if result.status == FAILED:
             failure = (await reads.last_failure(self.store, run) or {}).get("failure", {})
             said = f"{failure.get('kind', 'Failure')}: {failure.get('message', '')}"
@@ -260,7 +262,7 @@ class Runtime:
                 yield event
             return
         log = lambda: (loop := self._drives.loops.get(run)) and loop.items  # noqa: E731
-        settled = self._drives.is_told if follow else None
+        settled = self._settling.is_told if follow else None
         async for event in reads.events(self.store, self.services.notifier, run, after, log, settled):
             yield event
 

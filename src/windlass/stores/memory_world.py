@@ -111,9 +111,9 @@ class World:
     def follower(self, record: RunRecord) -> str:
         """Name a run that has begun with what a turn left, or that continues it; empty if there is none."""
         for kept in self.turns(record):
-            other = kept.record
-            if _place(kept) > (place_of(record) or 0) and (kept.head.n or kept.head.branch or other.turn == record.turn):
-                return other.id
+            is_next = kept.record.turn == record.turn
+            if _place(kept) > (place_of(record) or 0) and (kept.head.n or kept.head.branch or is_next):
+                return kept.record.id
         names = self.threads.get((record.id, record.tenant, record.definition), ())
         return next((name for name in names if self.runs[name].record.continues == record.id), "")
 

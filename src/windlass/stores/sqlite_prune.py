@@ -76,7 +76,7 @@ class Prune:
 
     def run(self) -> dict[str, Any]:
         """Do all of it."""
-        before = self._bytes()
+        before = _bytes(self.link)
         if not self.rule.dry_run:
             for no, _ in self.link.execute(SQL["pruned_run_marks"]).fetchall():
                 self._clear(no)
@@ -93,17 +93,14 @@ class Prune:
             except StoreCorrupt:  # what is damaged is left as it is: it may be all there is to repair it from
                 self.done.keep("damaged")
         self._remove_children(left)
-        late, self.late = self.late, None
+        late, self.late = self.late, None  # from now on what stays is counted
         for no, run in late or ():
             self._remove(no, run)
         if not self.rule.dry_run:
             self._sweep()
             self._shrink()
-        free = self.link.value("PRAGMA freelist_count") * self.link.value("PRAGMA page_size")
-        return self.done.told(self.rule, bytes_before=before, bytes=self._bytes(), free=free)
-
-    def _bytes(self) -> int:
-        return int(self.link.value("PRAGMA page_count") * self.link.value("PRAGMA page_size"))
+        free = _bytes(self.link, "freelist_count")
+        return self.done.told(self.rule, bytes_before=before, bytes=_bytes(self.link), free=free)
 
     def _write(self, work: Callable[[], Any]) -> Any:
         """Do a little in one transaction, and leave the file to others for as long as it took."""
@@ -157,9 +154,9 @@ class Prune:
             return
         if why == "turn" and self.late is not None:
             self.late.append((no, run))
-            return
-        if why:
+        elif why:
             self.done.keep(why)
+        if why:
             return
         self.done.runs += 1
         self.done.rows += rows
@@ -178,7 +175,7 @@ class Prune:
         status, updated_at, owner = found[0]
         if status not in self.rule.statuses or updated_at >= self.rule.before:
             return "active"
-        if owner is not None and self._is_alive(run):
+        if owner is not None and _is_alive(self.link, run, self.rule.now):
             return "owned"
         self.kin.look()
         if self.kin.forks(run):
@@ -191,13 +188,6 @@ class Prune:
         if any(EFFECT.decode(opened(*row)).status in IN_DOUBT for row in effects):
             return "in doubt"
         return ""
-
-    def _is_alive(self, run: str) -> bool:
-        record = to_record(self.link.execute(SQL["one_run"], (run,)).fetchall()[0])
-        until = record.owner_until
-        return record.owner is not None and until is not None and (
-            until > self.rule.now and is_alive(record.owner) is not False
-        )  # fmt: skip
 
     def _unlist(self, no: int, run: str) -> str:
         """Take a run out of every list: from here on it is unknown. The effects of a tree go with its first run."""
@@ -400,3 +390,13 @@ def batches(digests: list[str]) -> Iterator[list[str]]:
     """Cut a list into what fits into a transaction."""
     for begin in range(0, len(digests), MOST_ROWS):
         yield digests[begin : begin + MOST_ROWS]
+
+
+def _bytes(link: Link, pages: str = "page_count") -> int:
+    return int(link.value(f"PRAGMA {pages}") * link.value("PRAGMA page_size"))
+
+
+def _is_alive(link: Link, run: str, now: float) -> bool:
+    record = to_record(link.execute(SQL["one_run"], (run,)).fetchall()[0])
+    until = record.owner_until
+    return record.owner is not None and until is not None and (until > now and is_alive(record.owner) is not False)

@@ -26,6 +26,7 @@ from windlass.testing.sim_family import FAMILY
 from windlass.testing.sim_people import PEOPLE
 from windlass.testing.sim_play import Outcome, Scene, Simulation, here
 from windlass.testing.sim_process import PROCESS
+from windlass.testing.sim_threads import THREADS
 
 T = TypeVar("T")
 ROUNDS, FAILURES = 2, 2  # of the loop, of the flaky task
@@ -380,6 +381,7 @@ SCENES: dict[str, Scene] = {
         Scene("brief", [brief], play_brief),
         *PEOPLE,
         *FAMILY,
+        *THREADS,
         *BOUNDS,
     )
 }
