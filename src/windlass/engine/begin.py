@@ -40,8 +40,11 @@ async def begin(drive: Drive) -> bool:
         drive.leaving = "cancel"
         return True
     base = await base_of(store, record)
-    in_front = await store.find(queries.Turns(**names, below=place, live=True, limit=1))
-    if in_front or (base is not None and any(map(is_reopening, await store.find(queries.Commands(run=base.id))))):
+    after = base.id if base is not None else record.continues
+    if any(map(is_reopening, await store.find(queries.Commands(run=after)))):
+        drive.waits_for = after  # nobody else may look at what a run was asked for that has failed
+        return await _give_up(drive)
+    if await store.find(queries.Turns(**names, below=place, live=True, limit=1)):
         return await _give_up(drive)
     try:
         step, position = await _first_step(drive, base)

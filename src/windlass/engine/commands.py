@@ -150,6 +150,8 @@ async def _cancel(drive: Drive, command: r.Command) -> bool:
 
 
 async def _rollback(drive: Drive, command: r.Command) -> bool:
+    if command.arguments.get("over") and _is_final(drive):
+        return False
     drive.leaving = "rollback" if drive.position.n else "cancel"
     drive.rollback = {**command.arguments, "id": command.id}
     drive.stop_all("rollback")

@@ -97,15 +97,19 @@ class World:
         names = self.threads.get((record.thread, record.tenant, record.definition), ()) if record.turn else ()
         return sorted((self.runs[name] for name in names), key=lambda kept: place_of(kept.record) or 0)
 
-    def waits(self, record: RunRecord, after: str = "") -> bool:
+    def is_behind(self, record: RunRecord) -> bool:
+        """Say whether a turn before this one is live."""
+        place = place_of(record) or 0
+        return any(_place(kept) < place and kept.head.status not in OVER for kept in self.turns(record))
+
+    def waits(self, record: RunRecord, after: str) -> bool:
         """Say whether a turn has to wait: one before it is live, or one since `after` was asked to go on."""
-        before = [kept for kept in self.turns(record) if _place(kept) < (place_of(record) or 0)]
-        since = _place(self.runs[after]) if after in self.runs else 0
-        asked = [kept for kept in before if _place(kept) > since] + [
-            self.runs[name] for name in (after,) if name in self.runs
-        ]
-        return any(kept.head.status not in OVER for kept in before) or any(
-            is_reopening(COMMAND.decode(body)) for kept in asked for body in kept.waiting.values()
+        place = place_of(record) or 0
+        since = self.runs.get(after)
+        first = 0 if since is None else _place(since)
+        asked = [kept for kept in self.turns(record) if first < _place(kept) < place] + [since] * (since is not None)
+        return self.is_behind(record) or any(
+            is_reopening(COMMAND.decode(body)) for kept in asked if kept is not None for body in kept.waiting.values()
         )
 
     def follower(self, record: RunRecord) -> str:
@@ -225,7 +229,7 @@ class World:
     def _has_work(self, kept: Kept, due_before: float | None) -> bool:
         if not is_queued(self.record(kept)):
             return _has_work(kept, due_before)
-        return bool(kept.waiting) or not self.waits(kept.record)
+        return bool(kept.waiting) or not self.is_behind(kept.record)
 
     def _work(self, query: queries.Work, now: float) -> list[Kept]:
         asked = queries.Runs(claimable=True, definitions=query.definitions, due_before=query.due_before)

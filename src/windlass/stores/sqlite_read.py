@@ -351,12 +351,15 @@ def _has_work(link: Link, no: int, record: RunRecord, query: Runs, clock: Clock)
         return False
     if owner is not None and until is not None and until > clock.now() and is_alive(owner) is not False:
         return False
-    if head.status in (CREATED, RUNNING):
-        return not is_queued(record) or link.value(SQL["turn_waits"], (no, "")) is None
+    if head.status is RUNNING or (head.status is CREATED and not is_queued(record)):
+        return True
     if head.status is WAITING and head.due_at is not None and head.due_at <= (query.due_before or 0.0):
         return True
     try:
-        return head.status in (WAITING, PAUSED) and bool(link.execute(SQL["waiting_commands"], (no,)).fetchall())
+        if head.status is CREATED and link.value(SQL["turn_is_behind"], (no,)) is None:
+            return True
+        asked = link.execute(SQL["waiting_commands"], (no,)).fetchall()
+        return bool(asked) and head.status in (CREATED, WAITING, PAUSED)
     except apsw.Error:
         return False
 

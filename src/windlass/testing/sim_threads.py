@@ -132,8 +132,10 @@ def check_threads(sim: Simulation, outcome: Outcome) -> list[str]:
         message = MESSAGES[int(number)]
         said = f"more of {message[3:]}" if kept.record.part else message
         whole = [*before, said] if message.startswith("on ") and not kept.record.part else [*before, said, f"re {said}"]
-        if not kept.head.n:
-            allowed = [before] if kept.head.branch or kept.record.part else [[]]
+        if kept.record.part and not kept.head.n:
+            allowed = [messages]  # it was made with the state of the run that it continues
+        elif not kept.head.n:
+            allowed = [before] if kept.head.branch else [[]]
         else:
             allowed = [whole] if status is COMPLETED else [[*before, said]]
         if messages not in allowed:

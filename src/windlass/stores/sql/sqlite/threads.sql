@@ -28,6 +28,15 @@ WHERE mine.no = ?1 AND (
     )
 );
 
+-- name: turn_is_behind
+-- Say whether a turn before this one is live.
+SELECT 1 FROM runs AS mine JOIN runs AS before INDEXED BY runs_live ON before.thread = mine.thread
+    AND before.tenant = mine.tenant AND before.definition = mine.definition
+    AND before.place < mine.place AND before.place IS NOT NULL
+    AND before.status IN ('created', 'running', 'waiting', 'paused')
+WHERE mine.no = ?1
+LIMIT 1;
+
 -- name: turn_over
 -- Name a run that has begun with what a turn left, or that continues it.
 SELECT later.id FROM runs AS mine
