@@ -10,6 +10,7 @@ from windlass.core.states import Status
 
 OF_STATUS = {
     "run.created": Status.RUNNING,
+    "run.begun": Status.RUNNING,
     "run.forked": Status.CREATED,
     "run.resumed": Status.RUNNING,
     "run.edited": Status.RUNNING,

@@ -16,6 +16,7 @@ from windlass.core.queries import Commands
 from windlass.core.records import Question, RunRecord
 from windlass.core.states import PAUSED, WAITING, Status
 from windlass.engine import reads
+from windlass.engine.begin import front
 from windlass.engine.outputs import output
 from windlass.engine.runtime import Runtime
 from windlass.policies.chain import resolve
@@ -49,6 +50,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     questions: tuple[Question, ...] = ()
     posted: tuple[str, ...] = ()  # verbs that wait for whoever drives the run next
     failing: Failing | None = None
+    behind: RunRecord | None = None  # the turn that it waits for
 
     @property
     def status(self) -> Status:
@@ -69,6 +71,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
         return {
             "type": "result", "run": self.record.id, "status": self.status.value, "output": self.output,
             "questions": asked, "due_at": self.record.head.due_at, "posted": self.posted,
+            "behind": None if self.behind is None else self.behind.id,
             "failure": None if self.failing is None else msgspec.structs.asdict(self.failing),
         }  # fmt: skip
 
@@ -88,7 +91,10 @@ async def look_up(runtime: Runtime, run: str, blueprint: Blueprint | None = None
             return Outcome(record=record, failing=await _failing(runtime, record, blueprint))
         case _:
             posted = [command.verb for command in await runtime.store.find(Commands(run=run))]
-            return Outcome(record=record, questions=tuple(await runtime.questions(run)), posted=tuple(posted))
+            faced = await front(runtime.store, record)
+            asked = tuple(await runtime.questions(faced.id))
+            behind = None if faced is record else faced
+            return Outcome(record=record, questions=asked, posted=tuple(posted), behind=behind)
 
 
 def _output(record: RunRecord, state: dict[str, Any], blueprint: Blueprint | None) -> Any:
@@ -179,17 +185,15 @@ def going_on_lines(common: Common, outcome: Outcome) -> list[str]:
             f"{record.id} is driven by pid {record.owner.pid} on {record.owner.host}; it is followed with",
             f"  {watch}",
         ]
+    if outcome.behind is not None:
+        said = f"{record.id} is turn {record.turn} of thread {record.thread}, and begins once run {outcome.behind.id} "
+        return [f"{said}has ended, which is {outcome.behind.head.status}", *asked_lines(common, outcome)]
     if outcome.status is not WAITING:
         return [
             f"{record.id} is {outcome.status}, and nobody drives it; it goes on with a worker, or with",
             f"  {resume}",
         ]
-    lines = [f"{record.id} waits"]
-    for question in outcome.questions:
-        lines += [
-            f"  for an answer ({question.address}): {question.prompt}",
-            f"    {common.paste('inbox', 'answer', question.id, example(question), *source, *whose(question))}",
-        ]
+    lines = [f"{record.id} waits", *asked_lines(common, outcome)]
     due_at = record.head.due_at
     if outcome.posted:
         verbs = ", ".join(outcome.posted)
@@ -200,6 +204,18 @@ def going_on_lines(common: Common, outcome: Outcome) -> list[str]:
         lines += [f"  until {clock_time(due_at)} ({when}); then it goes on with a worker, or with", f"    {resume}"]
         if source:
             lines.append(f"    {common.paste('worker', *source)}")
+    return lines
+
+
+def asked_lines(common: Common, outcome: Outcome) -> list[str]:
+    """Say which answers a run waits for, and how they are given."""
+    source = [outcome.record.source] if outcome.record.source else []
+    lines = []
+    for question in outcome.questions:
+        lines += [
+            f"  for an answer ({question.address}): {question.prompt}",
+            f"    {common.paste('inbox', 'answer', question.id, example(question), *source, *whose(question))}",
+        ]
     return lines
 
 

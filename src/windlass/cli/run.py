@@ -1,7 +1,8 @@
 """`windlass run`: start a run and show it until it ends or waits."""
 
 import asyncio
-from typing import Annotated, Literal
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
 
 from cyclopts import Parameter
 
@@ -12,6 +13,23 @@ from windlass.cli.options import DRIVING, Driving
 from windlass.cli.output import Out
 from windlass.cli.values import read_input, read_tags
 from windlass.core.queries import Runs
+from windlass.core.thread import OnBusy
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """The parameters of a run in a thread."""
+
+    thread: Annotated[
+        str, Parameter(help="The run is the next turn of this thread: it begins as the turn before has ended.")
+    ] = ""
+    on_busy: Annotated[
+        OnBusy | None, Parameter(help="What to do while that has not ended; else as the definition says.")
+    ] = None
+
+
+NO_TURN: Final = Turn()
 
 
 def run(
@@ -19,6 +37,7 @@ def run(
     input: Annotated[str, Parameter(allow_leading_hyphen=True)] = "null",
     id: str = "",
     tag: tuple[str, ...] = (),
+    turn: Turn = NO_TURN,
     durability: Literal["sync", "async", "exit"] | None = None,
     wait: bool = False,
     common: Driving = DRIVING,
@@ -43,7 +62,8 @@ def run(
         async with opened(common, [loaded], make=True) as runtime:
             before = await runtime.store.find(Runs(ids=(id,))) if id else []
             name = await runtime.start(
-                loaded, given, id or None, tags=tags, source=definition, durability=durability
+                loaded, given, id or None, tags=tags, source=definition, durability=durability,
+                thread=turn.thread, on_busy=turn.on_busy,
             )  # fmt: skip
             out.say(f"store {common.url}\nrun   {name}")
             after = before[0].head.seq if before else 0

@@ -38,6 +38,8 @@ COMMANDS: Final = (
     Command("runs cancel", "windlass.cli.steer:cancel", "End a run."),
     Command("runs rollback", "windlass.cli.steer:rollback", "Take a run back to an earlier checkpoint."),
     Command("runs fork", "windlass.cli.steer:fork", "Begin a new run from a checkpoint of another."),
+    Command("threads list", "windlass.cli.threads:list_threads", "List threads by their last turns."),
+    Command("threads show", "windlass.cli.threads:show", "Show the turns of a thread."),
     Command("inbox list", "windlass.cli.inbox:list_questions", "List open questions."),
     Command("inbox show", "windlass.cli.inbox:show", "Show a question, and the state of its run."),
     Command("inbox answer", "windlass.cli.inbox:answer", "Answer a question."),
@@ -62,6 +64,7 @@ COMMANDS: Final = (
 
 GROUPS: Final = {
     "runs": "Look at runs and steer them.",
+    "threads": "Runs that follow one another.",
     "inbox": "Questions that runs ask people.",
     "effects": "What runs did outside.",
     "audit": "What runs asked of models and tools.",

@@ -10,6 +10,13 @@ class ThreadBusy(RunError):
     retryable = True
 
 
+class ThreadUnknown(RunError):
+    """No run is a turn of a thread of this name."""
+
+    code = "thread.unknown"
+    default_hint = "`windlass threads list` shows those that there are"
+
+
 class TurnOver(RunState):
     """A later turn of the thread has begun with what this one left: it can be no other thing any more."""
 

@@ -8,11 +8,11 @@ from windlass.core import queries
 from windlass.core import records as r
 from windlass.core.changes import TurnBegun
 from windlass.core.crashpoint import crashpoint
-from windlass.core.errors import WindlassError
+from windlass.core.errors import StoreError, WindlassError
 from windlass.core.position import Position, load
 from windlass.core.records import BODY
 from windlass.core.states import CREATED, RUNNING
-from windlass.core.thread import is_queued, is_reopening, place_of
+from windlass.core.thread import has_begun, is_queued, is_reopening, place_of
 from windlass.core.thread_errors import OutOfTurn
 from windlass.engine import failures, reads
 from windlass.engine.dead import fail
@@ -22,7 +22,7 @@ from windlass.engine.initiate import go_on, initiate
 from windlass.engine.ledger import bring
 from windlass.engine.reconcile import Step
 from windlass.engine.threads import STOPS, names_of
-from windlass.engine.tree import base_of, carry
+from windlass.engine.tree import before, carry
 from windlass.policies.chain import reason
 from windlass.stores.base import Store
 
@@ -39,15 +39,15 @@ async def begin(drive: Drive) -> bool:
     if any(one.on_busy in STOPS for one in later):  # whoever made it may not have seen this one
         drive.leaving = "cancel"
         return True
-    base = await base_of(store, record)
-    after = base.id if base is not None else record.continues
-    if any(map(is_reopening, await store.find(queries.Commands(run=after)))):
-        drive.waits_for = after  # nobody else may look at what a run was asked for that has failed
+    if await held_up(store, record):
         return await _give_up(drive)
     if await store.find(queries.Turns(**names, below=place, live=True, limit=1)):
         return await _give_up(drive)
+    base = await _base(store, record)
     try:
         step, position = await _first_step(drive, base)
+    except StoreError:
+        raise
     except WindlassError as error:
         fail(drive, "", failures.describe(error), reason(error))
         return True
@@ -78,15 +78,15 @@ async def _write(drive: Drive, base: r.RunRecord | None, position: Position, ste
     after = base.id if base is not None else record.continues
     details = {"turn": record.turn, "part": record.part, "after": after}
     journal.say("run.begun", **details)
-    before = []
+    first = []
     if position is not drive.position:
         journal.branch(position, position.branch)
         drive.position = position
-        before = [journal.compose("record", None, (), (), CREATED, None, release=False)]
+        first = [journal.compose("record", None, (), (), CREATED, None, release=False)]
     journal.change(TurnBegun(after))
     write = journal.compose("step", step, (), (), RUNNING, None, release=False)
     try:
-        await journal.send((*before, write))
+        await journal.send((*first, write))
     except OutOfTurn:
         return await _give_up(drive)
     crashpoint("thread.begun")
@@ -102,9 +102,32 @@ async def _give_up(drive: Drive) -> bool:
     return False
 
 
+async def _base(store: Store, record: r.RunRecord) -> r.RunRecord | None:
+    """Return the run whose state a turn begins with, if there is one."""
+    earlier = await before(store, record)
+    return earlier[-1] if earlier and has_begun(earlier[-1]) else None
+
+
+async def held_up(store: Store, record: r.RunRecord) -> str:
+    """Name a run before a turn that is over and was asked to go on; empty if there is none.
+
+    Nobody else may come by to see to it: a run that has ended has no work.
+    """
+    ids = [one.id for one in await before(store, record)] + [record.continues] * bool(record.continues)
+    for run in ids:
+        asked = await store.find(queries.Commands(run=run))
+        if any(map(is_reopening, asked)):
+            return run
+    return ""
+
+
 async def is_due(store: Store, record: r.RunRecord) -> bool:
     """Say whether there is a reason to claim a turn that has not begun; of one that is owned, its owner says so."""
-    return record.owner is not None or bool(await store.find(queries.Runs(ids=(record.id,), claimable=True)))
+    if record.owner is not None:
+        return True
+    if not await store.find(queries.Runs(ids=(record.id,), claimable=True)):
+        return False
+    return bool(await store.find(queries.Commands(run=record.id))) or not await held_up(store, record)
 
 
 async def front(store: Store, record: r.RunRecord) -> r.RunRecord:

@@ -60,7 +60,6 @@ class Drive:
         self.buried: list[str] = []  # dead letters of this drive that a definition is bound to
         self.over = False
         self.continued = ""  # the run that this one continued as
-        self.waits_for = ""  # a turn cannot begin before this run, which has ended, was seen to
         self.news = True  # a command may be waiting
         self.ended: list[tuple[str, str]] = []  # children whose end was taken and is not folded yet: address, key
         self.answered: list[str] = []  # addresses whose answers were taken and are not folded yet

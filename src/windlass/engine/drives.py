@@ -229,10 +229,6 @@ class Drives:
             self.queue.add(loop.continued)
         elif not loop.position.n:
             self.queue.add(loop.run)
-            if loop.waits_for:
-                self.services.seams.background(
-                    self.again(loop.waits_for, only_if_asked=True), f"see to {loop.waits_for}"
-                )
         else:
             self.queue.hear()
 

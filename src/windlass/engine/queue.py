@@ -13,7 +13,7 @@ from typing import Any
 from windlass.core import queries
 from windlass.core.errors import StoreError, WindlassError
 from windlass.core.thread import is_queued
-from windlass.engine.begin import front
+from windlass.engine.begin import front, held_up
 from windlass.engine.services import Services
 
 LOOK_SECONDS = 0.5
@@ -86,8 +86,9 @@ class Queue:
         asked = queries.Runs(ids=tuple(fronts), claimable=True, due_before=now, limit=len(fronts))
         for record in await store.find(asked):
             if not self.closed:
+                held = await held_up(store, record) if is_queued(record) else ""
                 with suppress(WindlassError):  # of this run alone: whoever waits for it is told when it drives it
-                    await self.drive(record.id)
+                    await self.drive(held or record.id)
 
     def _forget(self, run: str) -> None:
         self.runs.pop(run, None)

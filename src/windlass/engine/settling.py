@@ -87,7 +87,10 @@ class Settling:
 
     async def is_told(self, record: r.RunRecord) -> bool:
         """Say whether a follower of a run has heard all that will happen by itself."""
-        record = await front(self.store, record)
+        faced = await front(self.store, record)
+        if faced is not record and await self.store.find(queries.Commands(run=faced.id)):
+            return False  # it will be cancelled for the sake of this one, perhaps
+        record = faced
         return await self.is_over(record, timers=False) and not await self._is_below(record, timers=False)
 
     async def is_over(self, record: r.RunRecord, *, timers: bool) -> bool:

@@ -231,16 +231,18 @@ async def roll_back(drive: Drive) -> None:
     await journal.write("record", status=status, release=True)
 
 
-async def base_of(store: Store, record: r.RunRecord) -> r.RunRecord | None:
-    """Find the run whose state a turn begins with: the nearest before it that has made a step; None: there is none."""
+async def before(store: Store, record: r.RunRecord) -> list[r.RunRecord]:
+    """List the turns before one, from the nearest back to the one whose state it begins with: that has made a step."""
+    found: list[r.RunRecord] = []
     below = place_of(record)
     names: dict[str, Any] = {"tenant": record.tenant, "definition": record.definition, "thread": record.thread}
     while page := await store.find(queries.Turns(**names, below=below)):
         for one in page:
+            found.append(one)
             if has_begun(one):
-                return one
+                return found
         below = place_of(page[-1])
-    return None
+    return found
 
 
 def carry(position: Position, run: str) -> Position:
