@@ -76,8 +76,7 @@ async def _first_step(drive: Drive, base: r.RunRecord | None) -> tuple[Step, Pos
 async def _write(drive: Drive, base: r.RunRecord | None, position: Position, step: Step) -> bool:
     journal, record = drive.journal, drive.journal.record
     after = base.id if base is not None else record.continues
-    details = {"turn": record.turn, "part": record.part, "after": after}
-    journal.say("run.begun", **details)
+    journal.say("run.begun", turn=record.turn, part=record.part, after=after)
     first = []
     if position is not drive.position:
         journal.branch(position, position.branch)
