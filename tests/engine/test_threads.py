@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypedDict
 
 import pytest
 
-from windlass import Context, Graph, Pipeline, RunFailed, Runtime, append, task
+from windlass import Context, Graph, Initial, Pipeline, RunFailed, Runtime, add, append, task
 from windlass.core.errors import InputError, RunExists, RunState
 from windlass.core.queries import Runs
 from windlass.core.states import CANCELLED, COMPLETED, CREATED, FAILED, PAUSED, WAITING
@@ -331,3 +331,59 @@ async def test_pruning_leaves_the_state_of_the_thread(url: str) -> None:
         assert (await runtime.store.maintain("prune", before=2e12, keep="nothing"))["runs"] == 2
         assert await runtime.thread("t") == []
         assert (await runtime.run(chat(), said("new"), thread="t")).output == said("new", "new is number 1")
+
+
+def version(kind: type, *, name: str = "messages", **options: Any) -> Graph:
+    """Another version of the chat: other channels, other nodes."""
+    graph = Graph("chat", kind, **options)
+
+    @graph.node(writes=[name])
+    async def answer(messages: list[str]) -> dict[str, list[str]]:
+        return {name: [f"{len(messages)}"]}
+
+    graph.start(answer)
+    return graph
+
+
+class Later(TypedDict):
+    """A channel less, and two more."""
+
+    messages: Annotated[list[str], append]
+    count: Annotated[int, add, Initial(7)]
+    notes: Annotated[list[str], append, Initial(["old"])]
+
+
+class Other(TypedDict):
+    """The channel is kept in another way."""
+
+    messages: list[str]
+
+
+async def test_a_turn_of_a_later_version_goes_on_with_what_it_knows(url: str) -> None:
+    async with Runtime(url) as runtime:
+        await runtime.run(chat(), said("a", mood="good"), "one", thread="t")
+    async with Runtime(url) as runtime:
+        result = await runtime.run(version(Later), {"messages": ["b"], "notes": ["new"]}, "two", thread="t")
+        assert result.output == {
+            "messages": ["a", "a is number 1", "b", "3"], "count": 7, "notes": ["old", "new"],
+        }  # fmt: skip
+        assert (await runtime.replay("two")).differing == ()
+        third = await runtime.run(version(Later), {"count": 1}, "three", thread="t")
+        assert third.output["count"] == 8
+    async with Runtime(url) as runtime:
+        with pytest.raises(RunFailed, match="channel messages was kept as append"):
+            await runtime.run(version(Other), {"messages": ["c"]}, "four", thread="t")
+        assert (await runtime.get("four")).head.n == 0
+    async with Runtime(url) as runtime:
+        assert (await runtime.run(version(Later), {}, "five", thread="t")).output["count"] == 8
+
+
+async def test_many_inputs_wait_in_their_order(runtime: Runtime) -> None:
+    first = await runtime.run(chat(), said("?"), "r0", thread="t")
+    for n in range(1, 200):
+        await runtime.start(chat(), said(f"{n}"), f"r{n}", thread="t")
+    await runtime.answer(first.waiting[0], "yes")
+    async with asyncio.timeout(60):
+        while (result := await runtime.wait("r199")).status != COMPLETED:
+            pass
+    assert result.output["messages"][2::2] == [f"{n}" for n in range(1, 200)]

@@ -65,7 +65,7 @@ class Turns(Query[RunRecord], frozen=True, kw_only=True):
 
     Args:
         below, above: only places below the one, and above the other (`thread.place_of`).
-        live: only those that have not ended.
+        live: only those that have not ended, the first of them first.
     """
 
     tenant: str

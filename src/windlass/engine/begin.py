@@ -7,8 +7,9 @@ turn's time has come. So whoever claims it may die at any moment, and the next o
 from windlass.core import queries
 from windlass.core import records as r
 from windlass.core.changes import TurnBegun
+from windlass.core.channels import Channel
 from windlass.core.crashpoint import crashpoint
-from windlass.core.errors import StoreError, WindlassError
+from windlass.core.errors import DefinitionChanged, StoreError, WindlassError
 from windlass.core.position import Position, load
 from windlass.core.records import BODY
 from windlass.core.states import CREATED, RUNNING
@@ -21,12 +22,10 @@ from windlass.engine.edges import check_begin
 from windlass.engine.initiate import go_on, initiate
 from windlass.engine.ledger import bring
 from windlass.engine.reconcile import Step
-from windlass.engine.threads import STOPS, names_of
+from windlass.engine.threads import MOST_LIVE, STOPS, names_of
 from windlass.engine.tree import before, carry
 from windlass.policies.chain import reason
 from windlass.stores.base import Store
-
-MOST_TURNS = 10_000
 
 
 async def begin(drive: Drive) -> bool:
@@ -35,10 +34,11 @@ async def begin(drive: Drive) -> bool:
     if drive.leaving or not record.turn:
         return True
     names, place = names_of(record), place_of(record)
-    later = await store.find(queries.Turns(**names, above=place, live=True, limit=MOST_TURNS))
-    if any(one.on_busy in STOPS for one in later):  # whoever made it may not have seen this one
-        drive.leaving = "cancel"
-        return True
+    if record.continues:  # whoever wants all turns in front to stop may not have seen this one
+        later = await store.find(queries.Turns(**names, above=place, live=True, limit=MOST_LIVE))
+        if any(one.on_busy in STOPS for one in later):
+            drive.leaving = "cancel"
+            return True
     if await held_up(store, record):
         return await _give_up(drive)
     if await store.find(queries.Turns(**names, below=place, live=True, limit=1)):
@@ -67,10 +67,29 @@ async def _first_step(drive: Drive, base: r.RunRecord | None) -> tuple[Step, Pos
     if base is not None and not journal.record.continues and blueprint.kind == "graph":
         position = load(await store.load(base.id))
         journal.blobs.update(await reads.with_blobs(store, position))
-        position = carry(position, drive.run)
+        position = fitted(carry(position, drive.run), journal.record)
     has_state = any(channel.version for channel in position.channels.values())
     make = go_on if has_state else initiate
     return make(blueprint, position, writes, journal.blob), position
+
+
+def fitted(position: Position, record: r.RunRecord) -> Position:
+    """Let a state that another version of the definition has left fit this one: channels come and go.
+
+    Raises:
+        DefinitionChanged: a channel is kept in another way now.
+    """
+    was = {name: channel.kind for name, channel in position.channels.items()}
+    for name, kind in was.items():
+        if record.channels.get(name, kind) != kind:
+            said = f"channel {name} was kept as {kind} by the turn before, and is {record.channels[name]} now"
+            raise DefinitionChanged(f"run {record.id}: {said}", hint="name the channel anew, or begin another thread")
+    for name in was.keys() - record.channels.keys():
+        position.total = (position.total - position.channels.pop(name).mark) % (1 << 256)
+    for name in record.channels.keys() - was.keys():
+        position.channels[name] = Channel(name, record.channels[name])
+    position.ephemeral = tuple(name for name, kind in record.channels.items() if kind == "ephemeral")
+    return position
 
 
 async def _write(drive: Drive, base: r.RunRecord | None, position: Position, step: Step) -> bool:
@@ -133,5 +152,5 @@ async def front(store: Store, record: r.RunRecord) -> r.RunRecord:
     """Return the turn that a run waits for: the first live one of its thread; itself if it waits for none."""
     if not is_queued(record):
         return record
-    live = await store.find(queries.Turns(**names_of(record), below=place_of(record), live=True, limit=MOST_TURNS))
-    return live[-1] if live else record
+    live = await store.find(queries.Turns(**names_of(record), below=place_of(record), live=True, limit=1))
+    return live[0] if live else record

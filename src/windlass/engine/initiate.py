@@ -40,12 +40,16 @@ def go_on(blueprint: Blueprint, position: Position, writes: Mapping[str, Any], b
         ReducerFailed: a reducer raised on the input.
     """
     scratch = Scratch(blueprint, position, blobs)
-    deltas = {name: scratch.keep(value, name) for name, value in writes.items() if _grows(blueprint.channels[name])}
-    results = {}
-    for name in writes.keys() - deltas.keys():
-        spec = blueprint.channels[name]
-        current = position.channels[name].read(blueprint.codec, blobs)
-        results[name] = scratch.keep(_as_delta(spec, _folded(spec, current, writes[name], "the input")), name)
+    deltas, results = {}, {}
+    for name, spec in blueprint.channels.items():
+        is_new = not position.channels[name].version  # also of one that the definition did not have before
+        if name in writes and _grows(spec) and not is_new:
+            deltas[name] = scratch.keep(writes[name], name)
+        elif name in writes:
+            current = spec.initial if is_new else position.channels[name].read(blueprint.codec, blobs)
+            results[name] = scratch.keep(_as_delta(spec, _folded(spec, current, writes[name], "the input")), name)
+        elif is_new and spec.initial is not UNSET:
+            results[name] = scratch.keep(_as_delta(spec, spec.initial), name)
     half_joined = [name for name, channel in position.channels.items() if name.startswith("join:") and channel.count]
     results |= dict.fromkeys(half_joined, Raw(b"[]"))  # by what fell away with the turn before
     body = Body(at=0.0, results=results, deltas=deltas)

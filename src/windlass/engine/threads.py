@@ -48,10 +48,11 @@ async def create(services: Services, blueprint: Blueprint, run: str, given: Give
     names: dict[str, Any] = {"tenant": options.tenant, "definition": blueprint.name, "thread": options.thread}
     while True:
         last = await services.store.find(queries.Turns(**names, limit=1))
-        live = await services.store.find(queries.Turns(**names, live=True, limit=MOST_LIVE)) if last else []
+        most = MOST_LIVE if mode in STOPS else 1  # else it only matters whether there is one
+        live = await services.store.find(queries.Turns(**names, live=True, limit=most)) if last else []
         in_the_way = live or [one for one in last if one.head.status is FAILED]
         if in_the_way and mode == "reject":
-            raise await _busy(services.store, in_the_way[-1])
+            raise await _busy(services.store, in_the_way[0])
         birth = _conceived(services, blueprint, run, given, options, last, live)
         try:
             await services.store.create(birth.record, birth.first, services.owner if birth.is_owned else None)
@@ -79,7 +80,7 @@ def _conceived(
             id=services.seams.ids(), run=one.id, verb=verb, arguments=TO_ITS_START if verb == "rollback" else {},
             by=run, at=now,
         )
-        for one in reversed(live) if verb
+        for one in live if verb
     ]  # fmt: skip
     puts = [CommandPut(masked(command)) for command in stops]
     birth = queued(record, given, now, puts)

@@ -193,7 +193,7 @@ class World:
             and (query.above is None or _place(kept) > query.above)
             and not (query.live and kept.head.status in OVER)
         ]  # fmt: skip
-        return sorted(found, key=_place, reverse=True)
+        return sorted(found, key=_place, reverse=not query.live)
 
     def _threads(self, query: queries.Threads) -> list[Kept]:
         last = [max((self.runs[name] for name in names), key=_place) for names in self.threads.values() if names]

@@ -125,7 +125,7 @@ class ThreadChecks(Place):
         await begin(store, 1)
         await end(store, 1, status)
         is_over = status in (COMPLETED, FAILED, CANCELLED)
-        assert await ids(store, Turns(**THREAD, live=True)) == ["chat-2", *([] if is_over else ["chat-1"])]
+        assert await ids(store, Turns(**THREAD, live=True)) == [*([] if is_over else ["chat-1"]), "chat-2"]
         assert ("chat-2" in await work(store)) == is_over
 
     async def test_a_turn_has_work_once_those_before_it_are_over(self, store: Store) -> None:

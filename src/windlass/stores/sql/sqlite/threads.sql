@@ -98,7 +98,7 @@ ORDER BY runs.place DESC
 LIMIT :limit;
 
 -- name: list_live_turns
--- As list_turns, of those that have not ended.
+-- As list_turns, of those that have not ended, the first of them first.
 SELECT runs.no, runs.status, runs.branch, runs.n, runs.seq, runs.due_at, runs.crashes, runs.epoch, runs.updated_at,
     records.digest, records.body, owners.id, owners.host, owners.boot, owners.pid, owners.started, owners.until,
     quarantine.reason
@@ -109,7 +109,7 @@ LEFT JOIN quarantine ON quarantine.run_no = runs.no
 WHERE runs.thread = :thread AND runs.tenant = :tenant AND runs.definition = :definition
 AND runs.place < :below AND runs.place > :above AND runs.place IS NOT NULL
 AND runs.status IN ('created', 'running', 'waiting', 'paused')
-ORDER BY runs.place DESC
+ORDER BY runs.place
 LIMIT :limit;
 
 -- name: list_threads
