@@ -27,7 +27,7 @@ REACHED = (
     "budget refused", "budget granted: trip", "budget granted: rides", "budget written off at takeover",
     "budget raised", "breaker opened", "breaker half-open", "breaker closed by its probe", "probe died", "limit held",
     "permit passed on", "wrapped up", "the deadline was first", "the answer was first", "escalated in time",
-    "signals taken back",
+    "signals taken back", "thread: interrupt", "thread: rollback", "thread: one queued behind one that waits",
     "letter: attempts", "letter: budget", "letter: run timeout",
 )  # fmt: skip
 

@@ -24,6 +24,7 @@ from windlass.core.usage import Usage
 from windlass.core.words import (
     Answered,
     Approve,
+    ContinueAsNew,
     EffectNotDone,
     Escalate,
     Failed,
@@ -78,7 +79,8 @@ else:
 
 __all__ = [
     "END", "END_ONLY", "EVERY_STEP", "NO_RETRY", "SAVEPOINTS", "AgentSpec", "Allow", "Answered", "Approve", "Ask",
-    "AttemptTimeout", "Blueprint", "Breaker", "Budget", "Case", "Ceilings", "Checkpoints", "Chunk", "Context", "Cost",
+    "AttemptTimeout", "Blueprint", "Breaker", "Budget", "Case", "Ceilings", "Checkpoints", "Chunk", "Context",
+    "ContinueAsNew", "Cost",
     "Defaults", "DefinitionError", "Deny", "Edge", "EffectNotDone", "Escalate", "Event", "Expect", "Failed", "Filled",
     "Graph", "HandTo", "Happened", "Initial", "Judged", "Limit", "Message", "Model", "ModelAnswer", "ModelRequest",
     "Normal", "Output", "OutputRefused", "PartialJson", "Pipeline", "Platform", "Price", "Problem", "Prompt", "Quorum",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, TypedDict
 
-from windlass import END, Context, Edge, Graph, Output, Pipeline, Retry, Yields, append, task
+from windlass import END, Context, ContinueAsNew, Edge, Graph, Output, Pipeline, Retry, Yields, append, task
 
 
 @dataclass(frozen=True)
@@ -235,3 +235,23 @@ async def delegate(topic: str, ctx: Context) -> str:
 
 
 delegating = Pipeline("delegating", [delegate], children=[asking])
+
+
+class Talk(TypedDict):
+    """A conversation."""
+
+    messages: Annotated[list[str], append]
+
+
+chatting = Graph("chatting", Talk)
+
+
+@chatting.node(writes=["messages"])
+async def reply(messages: list[str], ctx: Context) -> dict[str, list[str]] | ContinueAsNew:
+    if messages[-1] == "anew":
+        return ContinueAsNew({"messages": ["and on"]})
+    said = await ctx.ask("Well?", str) if messages[-1].endswith("?") else "yes"
+    return {"messages": [said]}
+
+
+chatting.start(reply)

@@ -8,6 +8,17 @@ import pytest
 from tests.examples.conftest import EXAMPLES, Program
 
 SHOWN = {
+    "chat.py": [
+        r"m2: may I have a day off\? -> \(waiting\)\nm3: and a cup of tea -> \(created\)",
+        "  agent: the boss says yes\n  ann: and a cup of tea\n  agent: and a cup of tea, noted as number 3",
+        "turn 4: m4 cancelled\nturn 5: m5 completed",
+        r"  ann: may I have another\?\n  ann: never mind\n  agent: never mind, noted as number 5",
+    ],
+    "debate.py": [
+        "seller: 900\nbuyer: 300\nseller: 700\nbuyer: 500\nseller: 620\nbuyer: 600\nseller: 600\n",
+        "agreed on 600 after 7 messages",
+        "the last speaker was shown 7 messages",
+    ],
     "converge.py": ["completed after 39 rounds", r"core +0\.3685"],
     "extract.py": [
         r"What is the output of read#1\[3\]\? confidence: 0.55 by field sure is below act=0.8",

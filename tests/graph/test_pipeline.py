@@ -317,6 +317,8 @@ def test_tasks_that_cannot_stand_together(refused: Refused) -> None:
         Pipeline("", [analyze]).compile()
     with refused("definition.durability", "sync, async, exit"):
         compiled(analyze, durability="always")
+    with refused("definition.on_busy", "enqueue, reject, interrupt, rollback"):
+        compiled(analyze, on_busy="wait")
     with pytest.raises(TypeError, match="checkpoint"):
         Pipeline("p", [analyze], checkpoint=END_ONLY)  # type: ignore[call-arg]
 

@@ -190,7 +190,24 @@ async def test_ten_thousand_parked_runs_are_not_looked_at(tmp_path: Path) -> Non
     for i in range(10_000):
         link.execute(
             queries("sqlite")["add_run"],
-            (f"p-{i}", "t", "d", None, WAITING, 1, None, 0, 0, 0, NOON + 1e6 if i % 2 else None, 0, NOON, NOON),
+            (
+                f"p-{i}",
+                "t",
+                "d",
+                None,
+                None,
+                None,
+                WAITING,
+                1,
+                None,
+                0,
+                0,
+                0,
+                NOON + 1e6 if i % 2 else None,
+                0,
+                NOON,
+                NOON,
+            ),
         )
     link.execute("COMMIT")
     await store.create(a_record("work"), a_write("work", epoch=0, status=CREATED), None)

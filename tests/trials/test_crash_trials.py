@@ -21,8 +21,10 @@ from windlass.testing.crash_judge import KINDS
 
 PACKAGE = Path(windlass.__file__).parent
 SEVERAL = ("before", "inside", "after")  # of each write of a store
-# No run of these shapes reaches these: chores do, and their own trials kill them there.
+# No run of these shapes reaches these: chores do, and their own trials kill them there; turns of threads are killed
+# there by tests/engine/test_threads_killed.py.
 ELSEWHERE = {"prune.inside", "prune.after", "repair.told", "repair.inside", "repair.exchange"}
+ELSEWHERE |= {"thread.queued", "thread.begin", "thread.begun"}
 
 
 TWELVE = """

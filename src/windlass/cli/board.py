@@ -11,6 +11,7 @@ from windlass.engine.undo import is_after
 
 OF_STATUS = {
     "run.created": Status.RUNNING,
+    "run.begun": Status.RUNNING,
     "run.forked": Status.CREATED,
     "run.resumed": Status.RUNNING,
     "run.edited": Status.RUNNING,

@@ -22,7 +22,7 @@ from windlass.core.events import Event
 from windlass.core.position import load
 from windlass.core.queries import Runs
 from windlass.core.records import RunRecord
-from windlass.core.states import WAITING
+from windlass.core.states import CREATED, WAITING
 from windlass.engine.family import is_going_on
 from windlass.engine.near import is_below
 from windlass.engine.runtime import Runtime
@@ -47,6 +47,7 @@ class Foreground:
         self.out = out
         self.wait = wait
         self.presses = 0
+        self.continued = ""  # the run that this one went on as
         self.pausing: set[asyncio.Task[None]] = set()
 
     async def go(self, after: int) -> RunRecord:
@@ -77,12 +78,14 @@ class Foreground:
             async for event in self.runtime.events(self.run, after=seen, follow=True):
                 seen = max(seen, event.seq)
                 self.view.show(event)
+                if event.type == "run.continued":
+                    self.continued = event.data["run"]
                 if event.type in REPLACED:
                     self.view.board.place(load(await self.runtime.store.load(self.run)))
                 if event.type == "run.parked" and not self.wait and (record := await self._parked(event)):
                     return record
             record = await self.runtime.get(self.run)
-            if not self.wait or record.head.status is not WAITING:
+            if not self.wait or record.head.status not in (WAITING, CREATED):
                 return record
             while record.head.seq <= seen:
                 await asyncio.sleep(LOOK_SECONDS)
@@ -191,6 +194,11 @@ async def show_until_settled(
         await catch_up(runtime, run, view, after)
     front = Foreground(runtime, run, view, out, wait=wait)
     await front.go(after)
+    while front.continued:
+        run = front.continued
+        out.say(f"run   {run}")
+        front = Foreground(runtime, run, open_view(out, await runtime.get(run)), out, wait=wait)
+        await front.go(0)
     code = tell_outcome(out, common, await look_up(runtime, run, blueprint))
     return INTERRUPTED if front.presses > 1 else code
 

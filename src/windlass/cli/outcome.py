@@ -17,6 +17,7 @@ from windlass.core.queries import Commands
 from windlass.core.records import Question, RunRecord
 from windlass.core.states import PAUSED, WAITING, Status
 from windlass.engine import reads
+from windlass.engine.begin import front
 from windlass.engine.outputs import output
 from windlass.engine.runtime import Runtime
 from windlass.policies.chain import resolve_at
@@ -51,6 +52,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     signals: tuple[str, ...] = ()  # by name: those that it waits for
     posted: tuple[str, ...] = ()  # verbs that wait for whoever drives the run next
     failing: Failing | None = None
+    behind: RunRecord | None = None  # the turn that it waits for
 
     @property
     def status(self) -> Status:
@@ -71,6 +73,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
         return {
             "type": "result", "run": self.record.id, "status": self.status.value, "output": self.output,
             "questions": asked, "signals": self.signals, "due_at": self.record.head.due_at, "posted": self.posted,
+            "behind": None if self.behind is None else self.behind.id,
             "failure": None if self.failing is None else msgspec.structs.asdict(self.failing),
         }  # fmt: skip
 
@@ -90,8 +93,11 @@ async def look_up(runtime: Runtime, run: str, blueprint: Blueprint | None = None
             return Outcome(record=record, failing=await _failing(runtime, record, blueprint))
         case _:
             posted = [command.verb for command in await runtime.store.find(Commands(run=run))]
-            asked = tuple(await runtime.questions(run))
-            return Outcome(record=record, questions=asked, signals=await _signals(runtime, run), posted=tuple(posted))
+            faced = await front(runtime.store, record)
+            asked = tuple(await runtime.questions(faced.id))
+            behind = None if faced is record else faced
+            signals = await _signals(runtime, faced.id)
+            return Outcome(record=record, questions=asked, signals=signals, posted=tuple(posted), behind=behind)
 
 
 async def _signals(runtime: Runtime, run: str) -> tuple[str, ...]:
@@ -191,22 +197,15 @@ def going_on_lines(common: Common, outcome: Outcome) -> list[str]:
             f"{record.id} is driven by pid {record.owner.pid} on {record.owner.host}; it is followed with",
             f"  {watch}",
         ]
+    if outcome.behind is not None:
+        said = f"{record.id} is turn {record.turn} of thread {record.thread}, and begins once run {outcome.behind.id} "
+        return [f"{said}has ended, which is {outcome.behind.head.status}", *asked_lines(common, outcome)]
     if outcome.status is not WAITING:
         return [
             f"{record.id} is {outcome.status}, and nobody drives it; it goes on with a worker, or with",
             f"  {resume}",
         ]
-    lines = [f"{record.id} waits"]
-    for question in outcome.questions:
-        lines += [
-            f"  for an answer ({question.address}): {question.prompt}",
-            f"    {common.paste('inbox', 'answer', question.id, example(question), *source, *whose(question))}",
-        ]
-    for name in outcome.signals:
-        lines += [
-            f"  for a signal: {name}",
-            f"    {common.paste('runs', 'signal', record.id, name, '--value', 'VALUE')}",
-        ]
+    lines = [f"{record.id} waits", *asked_lines(common, outcome)]
     due_at = record.head.due_at
     if outcome.posted:
         verbs = ", ".join(outcome.posted)
@@ -217,6 +216,23 @@ def going_on_lines(common: Common, outcome: Outcome) -> list[str]:
         lines += [f"  until {clock_time(due_at)} ({when}); then it goes on with a worker, or with", f"    {resume}"]
         if source:
             lines.append(f"    {common.paste('worker', *source)}")
+    return lines
+
+
+def asked_lines(common: Common, outcome: Outcome) -> list[str]:
+    """Say which answers a run waits for, and how they are given."""
+    source = [outcome.record.source] if outcome.record.source else []
+    lines = []
+    for question in outcome.questions:
+        lines += [
+            f"  for an answer ({question.address}): {question.prompt}",
+            f"    {common.paste('inbox', 'answer', question.id, example(question), *source, *whose(question))}",
+        ]
+    for name in outcome.signals:
+        lines += [
+            f"  for a signal: {name}",
+            f"    {common.paste('runs', 'signal', outcome.record.id, name, '--value', 'VALUE')}",
+        ]
     return lines
 
 

@@ -13,13 +13,20 @@ from windlass.cli.options import DRIVING, Driving
 from windlass.cli.output import Out
 from windlass.cli.values import read_input, read_tags
 from windlass.core.queries import Runs
+from windlass.core.thread import OnBusy
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Stops:
-    """Where one run stops for a person, whatever its definition says."""
+class Special:
+    """What is so of one run, whatever its definition says."""
 
+    thread: Annotated[
+        str, Parameter(help="The run is the next turn of this thread: it begins as the turn before has ended.")
+    ] = ""
+    on_busy: Annotated[
+        OnBusy | None, Parameter(help="What to do while that has not ended; else as the definition says.")
+    ] = None
     before: Annotated[
         tuple[str, ...], Parameter(help="A node before which it asks a person, who sees what the node is given.")
     ] = ()
@@ -28,7 +35,7 @@ class Stops:
     ] = ()
 
 
-NOWHERE: Final = Stops()
+NOTHING: Final = Special()
 
 
 def run(
@@ -36,7 +43,7 @@ def run(
     input: Annotated[str, Parameter(allow_leading_hyphen=True)] = "null",
     id: str = "",
     tag: tuple[str, ...] = (),
-    stops: Stops = NOWHERE,
+    special: Special = NOTHING,
     durability: Literal["sync", "async", "exit"] | None = None,
     wait: bool = False,
     common: Driving = DRIVING,
@@ -62,7 +69,7 @@ def run(
             known = await runtime.store.find(Runs(ids=(id,))) if id else []
             name = await runtime.start(
                 loaded, given, id or None, tags=tags, source=definition, durability=durability,
-                before=stops.before, after=stops.after,
+                before=special.before, after=special.after, thread=special.thread, on_busy=special.on_busy,
             )  # fmt: skip
             out.say(f"store {common.url}\nrun   {name}")
             seen = known[0].head.seq if known else 0

@@ -35,6 +35,7 @@ def list_runs(
     definition: Many = (),
     tag: Many = (),
     parent: str = "",
+    thread: str = "",
     limit: int = 50,
     after: str = "",
     common: Common = COMMON,
@@ -46,6 +47,7 @@ def list_runs(
         definition: only runs of the definition of this name; as often as needed.
         tag: NAME=VALUE, only runs with it; as often as needed.
         parent: only child runs that this run started.
+        thread: only turns of threads of this name.
         limit: most runs to list.
         after: the last run of the page before.
     """
@@ -55,7 +57,7 @@ def list_runs(
         async with opened(common) as runtime:
             found = await runtime.runs(
                 statuses=status or None, definitions=definition or None, tags=read_tags(tag), limit=limit,
-                after=after or None, parent=parent or None,
+                after=after or None, parent=parent or None, thread=thread or None,
             )  # fmt: skip
         for record in found:
             out.give(as_row(record))
@@ -86,6 +88,8 @@ def as_row(record: RunRecord) -> dict[str, Any]:
         "tags": record.tags, "source": record.source, "created_at": iso(record.created_at),
         "updated_at": iso(record.updated_at),
         "parent": None if record.parent is None else msgspec.to_builtins(record.parent),
+        "thread": record.thread or None, "turn": record.turn or None, "part": record.part,
+        "continues": record.continues or None,
         "quarantined": record.quarantined or None,
         "origin": None if record.origin is None else {
             "run": record.origin.run, "address": record.origin.address, "path": record.origin.path,
@@ -169,6 +173,9 @@ def _tell_run(out: Out, common: Common, outcome: Outcome, board: Board, children
     out.line(f"checkpoint  {record.head.n}" + (f" of branch {record.head.branch}" if record.head.branch else ""))
     if record.parent is not None:
         out.line(f"forked      from {record.parent.run} at checkpoint {record.parent.n}")
+    if record.turn:
+        part = f", part {record.part}" if record.part else ""
+        out.line(f"thread      {record.thread}, turn {record.turn}{part}")
     if record.origin is not None:
         apart = ", detached" if record.origin.detached else ""
         out.line(f"child       of {record.origin.run} at {record.origin.address}{apart}")

@@ -39,6 +39,8 @@ COMMANDS: Final = (
     Command("runs signal", "windlass.cli.steer:signal", "Send a signal to a run."),
     Command("runs rollback", "windlass.cli.steer:rollback", "Take a run back to an earlier checkpoint."),
     Command("runs fork", "windlass.cli.steer:fork", "Begin a new run from a checkpoint of another."),
+    Command("threads list", "windlass.cli.threads:list_threads", "List threads by their last turns."),
+    Command("threads show", "windlass.cli.threads:show", "Show the turns of a thread."),
     Command("inbox list", "windlass.cli.inbox:list_questions", "List open questions."),
     Command("inbox show", "windlass.cli.inbox:show", "Show a question, and the state of its run."),
     Command("inbox answer", "windlass.cli.inbox:answer", "Answer a question."),
@@ -63,6 +65,7 @@ COMMANDS: Final = (
 
 GROUPS: Final = {
     "runs": "Look at runs and steer them.",
+    "threads": "Runs that follow one another.",
     "inbox": "Questions that runs ask people.",
     "effects": "What runs did outside.",
     "audit": "What runs asked of models and tools.",

@@ -70,6 +70,8 @@ DETAILS: Final[dict[str, Callable[[Data], str]]] = {
     "run.parked": _waits,
     "run.failed": lambda data: failure(data.get("failure", {})),
     "run.rolled_back": lambda data: f"to {data.get('to')}, branch {data.get('branch')}",
+    "run.begun": lambda data: f"turn {data.get('turn')}, after {data.get('after') or 'nothing'}",
+    "run.continued": lambda data: f"as {data.get('run')}",
     "run.forked": lambda data: f"from {data.get('parent')} at checkpoint {data.get('n')}",
     "step.committed": _step,
     "activation.completed": _written,

@@ -162,6 +162,7 @@ class Blueprint:
         subscribers: graph: channel → nodes planned in the step after it was written.
         sinks: channels that make up the output; one → its value, several → a dict; empty → all public channels.
         structure: what the fingerprint covers, as plain JSON, to say what differs.
+        on_busy: what a second input to a thread does whose last turn has not ended.
         run_timeout: active seconds of a run, as declared; None where it is not.
         rules: for what is expected of outputs, by type or field.
         budget, grants, defaults: as declared: a `policies.budget.Budget`, Rules, a `policies.chain.Declared`.
@@ -187,6 +188,7 @@ class Blueprint:
     step_limit: int | None = None
     checkpoints: Checkpoints = EVERY_STEP
     durability: Durability = "sync"
+    on_busy: str = "enqueue"  # thread.OnBusy
     run_timeout: float | None = None
     budget: Any = None
     grants: tuple[Any, ...] | None = None

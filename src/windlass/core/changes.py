@@ -95,9 +95,19 @@ class CommandPut(Struct, frozen=True, gc=False):
     command: Command
 
 
+class TurnBegun(Struct, frozen=True, gc=False):
+    """Let a turn begin: `OutOfTurn` unless all turns before it are over, and nobody asked `after` to go on.
+
+    Args:
+        after: the run whose state it begins with; empty for none.
+    """
+
+    after: str
+
+
 Change: TypeAlias = (
     QuestionPut | EffectPut | CommandTaken | ItemsPut | ItemsDropped | BlobPut | ManifestPut | Adjust | LetterPut
-    | RunPut | CommandPut
+    | RunPut | CommandPut | TurnBegun
 )  # fmt: skip
 
 

@@ -24,6 +24,8 @@ EVENTS = {
     "run.cancelled": "the run was ended from outside",
     "run.rolled_back": "the run went back to an earlier checkpoint, on a new branch",
     "run.forked": "the run began as a copy of another's checkpoint",
+    "run.begun": "a turn of a thread began: with the state that the turn before has left",
+    "run.continued": "the run goes on as a new one, made in the same write",
     "run.edited": "channels were set from outside",
     "edit.refused": "channels could not be set any more as they were asked to be",
     "step.committed": "finished activations were settled into the channels: a checkpoint",
@@ -78,7 +80,9 @@ EVENTS = {
     "value.redacted": "a value or text of this write was masked before it was kept: where, by which rule, how often",
     "log.pruned": "the events up to this one were dropped by retention",
 }
-OPENING = frozenset({"run.created", "run.forked", "run.resumed", "run.edited", "lease.taken_over", "timer.fired"})
+OPENING = frozenset(
+    {"run.created", "run.forked", "run.begun", "run.resumed", "run.edited", "lease.taken_over", "timer.fired"}
+)
 ITEMS = {
     "activation.started": "an attempt began",
     "activation.stalled": "an attempt gave no sign of life for 60 seconds",

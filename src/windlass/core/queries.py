@@ -21,9 +21,10 @@ class Runs(Query[RunRecord], frozen=True, kw_only=True):
 
     Args:
         claimable: only unfinished runs without a live owner that have work: never started, interrupted, due before
-            `due_before`, or with a command waiting.
+            `due_before`, or with a command waiting. A turn that has not begun has work once those before it are over.
         parent: only children that this run started.
         under: only children of this run, and theirs, to any depth.
+        thread: only turns of threads of this name.
     """
 
     ids: tuple[str, ...] | None = None
@@ -35,6 +36,7 @@ class Runs(Query[RunRecord], frozen=True, kw_only=True):
     due_before: float | None = None
     parent: str | None = None
     under: str | None = None
+    thread: str | None = None
     after: str | None = None
     limit: int = 100
 
@@ -55,6 +57,32 @@ class Work(Query[RunRecord], frozen=True, kw_only=True):
     due_before: float
     behind: str | None = None
     besides: tuple[str, ...] = ()
+    limit: int = 100
+
+
+class Turns(Query[RunRecord], frozen=True, kw_only=True):
+    """Turns of one thread of a tenant and definition, the last first.
+
+    Args:
+        below, above: only places below the one, and above the other (`thread.place_of`).
+        live: only those that have not ended, the first of them first.
+    """
+
+    tenant: str
+    definition: str
+    thread: str
+    below: int | None = None
+    above: int | None = None
+    live: bool = False
+    limit: int = 100
+
+
+class Threads(Query[RunRecord], frozen=True, kw_only=True):
+    """The last turn of each thread, newest first, after the run `after` of the last page."""
+
+    definitions: tuple[str, ...] | None = None
+    tenant: str | None = None
+    after: str | None = None
     limit: int = 100
 
 

@@ -45,6 +45,7 @@ class Finished(Struct, frozen=True, gc=False, omit_defaults=True):
     skipped: bool = False
     savepoints: tuple[str, ...] = ()  # names that it gave the checkpoint of its step
     account: Account | None = None  # of an activation that used models or tools
+    anew: dict[str, Raw] | None = None  # the input of the run that it continues as
 
 
 class Said(Struct, frozen=True, gc=False, array_like=True, omit_defaults=True):
@@ -130,6 +131,10 @@ class RunRecord(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True)
     tenant: str = "default"
     roles: tuple[str, ...] = ()  # of whoever started it, for permissions
     thread: str = ""
+    turn: int = 0  # its number in the thread, from 1; 0: the thread is only a label
+    part: int = 0  # how often the turn continued as a new run before
+    continues: str = ""  # the run before, of a turn that did
+    on_busy: str = ""  # what its start asked for, where a turn before it had not ended
     parent: "Parent | None" = None
     origin: Origin | None = None  # of a child run
     tags: dict[str, str] = {}

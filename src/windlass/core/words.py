@@ -58,6 +58,19 @@ class Update:
 
 
 @dataclass(frozen=True, slots=True)
+class ContinueAsNew:
+    """What a graph node returns to go on as a new run: this one completes, the next one begins with its state.
+
+    The log and the count of steps begin anew; what was planned beside it is dropped.
+
+    Args:
+        input: of the next run, as `start` takes it: a dict by channel, written through the reducers; None for none.
+    """
+
+    input: Any = None
+
+
+@dataclass(frozen=True, slots=True)
 class ValidationResult:
     """What `validate` says of an output."""
 

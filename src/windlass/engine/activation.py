@@ -17,7 +17,8 @@ from msgspec import structs
 from windlass.core.blueprint import Blueprint, NodeSpec
 from windlass.core.errors import AttemptTimeout, ContextClosed
 from windlass.core.ops import Op
-from windlass.core.position import Frame, Pending, parse, place
+from windlass.core.pending import Pending
+from windlass.core.position import Frame, parse, place
 from windlass.core.records import Finished, Planned
 from windlass.core.secret import MASKS
 from windlass.engine.journal import Journal

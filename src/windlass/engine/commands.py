@@ -8,9 +8,9 @@ from msgspec import Raw
 
 from windlass.core import changes, ops, queries
 from windlass.core import records as r
-from windlass.core.errors import WindlassError
+from windlass.core.errors import RunState, WindlassError
 from windlass.core.letters import DeadLetter
-from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, RUNNING, Status
+from windlass.core.states import CANCELLED, COMPLETED, CREATED, FAILED, PAUSED, RUNNING, Status
 from windlass.core.types import convert
 from windlass.engine.activation import NOTHING, Activation, Outcome
 from windlass.engine.dead import is_collected
@@ -78,7 +78,8 @@ async def take(drive: Drive) -> None:
 
 def _status(drive: Drive) -> Status | None:
     is_final = drive.journal.head.status in (COMPLETED, CANCELLED)  # only the write that rolls it back leads out of it
-    return None if drive.leaving == "stay" or is_final else RUNNING
+    going = RUNNING if drive.position.n else CREATED  # or it is a turn that has not begun
+    return None if drive.leaving == "stay" or is_final else going
 
 
 async def hurry(drive: Drive) -> None:
@@ -191,7 +192,9 @@ def _cancel(drive: Drive, command: r.Command, _: Found) -> bool:
 
 
 def _rollback(drive: Drive, command: r.Command, _: Found) -> bool:
-    drive.leaving = "rollback"
+    if command.arguments.get("over") and _is_final(drive):
+        return False
+    drive.leaving = "rollback" if drive.position.n else "cancel"
     drive.rollback = {**command.arguments, "id": command.id}
     drive.stop_all("rollback")
     return False
@@ -238,7 +241,7 @@ def _resume(drive: Drive, command: r.Command, found: Found) -> bool | Step:
             drive.ready.append(address)
     drive.failure = drive.burial = None
     typed = unpacked(drive.blueprint, command.arguments)
-    if not typed:
+    if not typed or not position.n:
         return True
     if (path := split(drive.blueprint, typed)[0]) and path not in position.frames:
         why = f"{path} is not under way"  # any more
@@ -285,6 +288,8 @@ def _edit(drive: Drive, command: r.Command, _: Found) -> bool | Step:
     by, why, overwrite = command.by, str(arguments.get("why") or ""), bool(arguments.get("overwrite"))
     try:
         typed = unpacked(drive.blueprint, arguments)
+        if not drive.position.n:
+            raise RunState(f"run {drive.run} has not begun")
         step = edit(drive.blueprint, drive.position, typed, drive.journal.blob, overwrite=overwrite)
     except WindlassError as error:
         drive.journal.say("edit.refused", channels=channels, by=by, why=why, error=str(error))

@@ -7,25 +7,17 @@ takes the command itself. A drive belongs to one Runtime; what parks for a timer
 import asyncio
 from typing import Any
 
-import msgspec
-
 from windlass.core import queries
 from windlass.core import records as r
 from windlass.core.blueprint import EVERY_STEP, Blueprint, Definition
 from windlass.core.crashpoint import crashpoint
-from windlass.core.errors import (
-    InputError,
-    RunExists,
-    RunOwned,
-    StoreError,
-)
-from windlass.core.states import UNFINISHED, Status, move
-from windlass.engine import reads, tree
+from windlass.core.errors import RunExists, RunOwned, StoreError
+from windlass.core.states import UNFINISHED, move
+from windlass.engine import reads, threads, tree
 from windlass.engine.births import Options, conceive, read_input
 from windlass.engine.drives import Drives
 from windlass.engine.idle import settle
 from windlass.engine.inputs import check_text, packed
-from windlass.engine.journal import Journal
 from windlass.engine.ledger import Ledger
 from windlass.engine.loop import RunLoop
 from windlass.engine.notifier import Ear
@@ -50,6 +42,7 @@ class Control:
         Raises:
             InputError: the input has not the declared type, or there is no such node to stop at.
             RunExists: the id belongs to another definition or input.
+            ThreadBusy: a turn of the thread has not ended, and the second input is refused.
             ValueNotKept, ValueTooLarge: the input cannot be kept; nothing was written.
         """
         blueprint = self.drives.learn(definition)
@@ -59,10 +52,13 @@ class Control:
         given = read_input(blueprint, input)
         if id is not None and (found := await self.store.find(queries.Runs(ids=(run,)))):
             return await self._attach(found[0], blueprint, given.digest)
-        birth = conceive(self.services, blueprint, run, given, options)
+        birth = None if options.thread else conceive(self.services, blueprint, run, given, options)
         crashpoint("run.create.before")
         try:
-            await self.store.create(birth.record, birth.first, self.services.owner)
+            if birth is None:
+                birth = await threads.create(self.services, blueprint, run, given, options)
+            else:
+                await self.store.create(birth.record, birth.first, self.services.owner)
         except RunExists:
             found = await self.store.find(queries.Runs(ids=(run,)))
             return await self._attach(found[0], blueprint, given.digest)
@@ -70,8 +66,12 @@ class Control:
             self.drives.let_go(run)  # it may have been made
             raise
         crashpoint("run.create.after")
-        ledger = Ledger(run, [], "adopt")
-        self.drives.begin(RunLoop(self.services, blueprint, birth.owned, birth.position, ledger, birth.blobs))
+        if birth.is_owned:
+            ledger = Ledger(run, [], "adopt")
+            self.drives.begin(RunLoop(self.services, blueprint, birth.owned, birth.position, ledger, birth.blobs))
+        else:
+            self.drives.queue.add(run)
+        self.services.nest.deliver(birth.posted)
         return run
 
     async def _attach(self, record: r.RunRecord, blueprint: Blueprint, digest: str) -> str:
@@ -176,12 +176,15 @@ class Control:
         move(run, record.head.status, "resume")
         blueprint = self.drives.blueprint(record)
         arguments = packed(blueprint, edits)
+        if edits:
+            threads.check_begun(record)
         if record.head.status in UNFINISHED and not edits:  # or a drive here may not know yet that it was fenced off
             await self.drives.drive(run)
         else:
-            await self._post_and_drive(run, arguments, by)
+            await self.post_and_drive(run, arguments, by)
 
-    async def _post_and_drive(self, run: str, arguments: dict[str, Any], by: str) -> None:
+    async def post_and_drive(self, run: str, arguments: dict[str, Any], by: str) -> None:
+        """Post a resume and drive the run here; returns once it was taken."""
         seams = self.services.seams
         command = r.Command(id=seams.ids(), run=run, verb="resume", arguments=arguments, by=by, at=seams.clock.now())
         with Ear(self.services.notifier, run) as ear:
@@ -189,49 +192,6 @@ class Control:
             self.services.notifier.wake("!" + run)
             await self.drives.drive(run)
             await self._wait(ear, run, "resume")  # a drive that fails before it has taken it is told to the caller
-
-    async def fork(
-        self, run: str, at: tree.Target | None, edits: dict[str, Any] | None, id: str | None, effects: str
-    ) -> str:
-        """Begin a new run from a checkpoint of another; it is driven here if its definition is known.
-
-        Raises:
-            RunUnknown, CheckpointUnknown: there is no such run or checkpoint.
-            RunExists: the new id is taken.
-            DefinitionUnknown, DefinitionChanged, InputError: the edits cannot be checked, or are wrong.
-        """
-        if effects not in ("adopt", "run"):
-            raise InputError("effects", f"{effects!r} is neither 'adopt' nor 'run'")
-        record = await reads.get(self.store, run)
-        blueprint = self.drives.blueprints.get(record.definition)
-        arguments = packed(self.drives.blueprint(record), edits) if blueprint is not None or edits else {}
-        checkpoints = blueprint.checkpoints if blueprint is not None else EVERY_STEP
-        target = at if at is not None else record.head.n
-        position = await tree.target_position(self.store, record, blueprint, target, checkpoints)
-        n, branch = position.n, position.branch
-        name = check_text(id, "id") if id else f"{record.definition}-{self.services.seams.ids()[:8]}"
-        parent = r.Parent(run, branch, n, record.parent.tree if record.parent else run, effects)
-        now = self.services.seams.clock.now()
-        fresh = msgspec.structs.replace(
-            record, id=name, parent=parent, head=r.Head(), epoch=0, owner=None, owner_until=None, created_at=now,
-            updated_at=now, before=(), after=(),
-        )  # fmt: skip
-        blobs = await reads.with_blobs(self.store, position)
-        tree.fork_position(position, name)
-        codec = blueprint.codec if blueprint is not None else None
-        journal = Journal(self.store, self.services.seams, fresh, position, lambda: None, blobs, codec)
-        journal.say("run.forked", parent=run, branch=branch, n=n)
-        journal.snapshot_due = True
-        ended = not position.waiting and not edits
-        status = Status.COMPLETED if ended else Status.CREATED
-        await self.store.create(fresh, journal.compose("record", None, (), (), status, None, release=False), None)
-        if ended:
-            return name
-        if edits:
-            await self._post_and_drive(name, arguments, "")
-        elif blueprint is not None:
-            await self.drives.drive(name)
-        return name
 
 
 def _target(to: Any) -> tree.Target:

@@ -14,7 +14,7 @@ from windlass.core import changes, queries
 from windlass.core import records as r
 from windlass.core.errors import AlreadyAnswered, QuestionUnknown
 from windlass.core.ops import NULL, Terms
-from windlass.core.position import Pending
+from windlass.core.pending import Pending
 from windlass.engine.activation import Activation
 from windlass.engine.drive import Drive
 from windlass.engine.signals import unheard

@@ -16,7 +16,7 @@ from windlass.core import ops
 from windlass.core import records as r
 from windlass.core.codec import Codec
 from windlass.core.errors import InputError
-from windlass.core.position import Pending
+from windlass.core.pending import Pending
 from windlass.core.types import convert
 from windlass.core.words import Happened, OnDoubt
 from windlass.engine.activation import Activation

@@ -26,6 +26,8 @@ from windlass.engine.services import Services
 from windlass.engine.stops import with_stops
 from windlass.engine.turns import Turns
 
+LOOK_SECONDS = 60.0  # a wait for a time of day looks so often whether that has jumped
+
 
 class Drive:
     """The loop's state."""
@@ -65,6 +67,7 @@ class Drive:
         self.burial: Callable[[], None] | None = None  # makes the dead letter of a failure of the run as a whole
         self.buried: list[str] = []  # dead letters of this drive that a definition is bound to
         self.over = False
+        self.continued = ""  # the run that this one continued as
         self.news = True  # a command may be waiting
         self.ended: list[tuple[str, str]] = []  # children whose end was taken and is not folded yet: address, key
         self.answered: list[tuple[str, str]] = []  # answers that were taken and are not folded yet: address, key
@@ -107,6 +110,10 @@ class Drive:
             for id_ in ids:
                 self.services.seams.background(begin(id_), f"escalate {id_}")
 
+    def continues(self, finished: list[r.Finished]) -> bool:
+        """Say whether a node of this step asked for a new run to go on as."""
+        return any(done.anew is not None for done in (*self.position.settled.values(), *finished))
+
     def hear(self) -> None:
         """Note that a command may be waiting."""
         self.news = True
@@ -116,6 +123,21 @@ class Drive:
         """Let the loop look again."""
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
+
+    async def rest_until(self, due: float | None) -> None:
+        """Wait for an outcome, a command or a due time."""
+        loop = asyncio.get_running_loop()
+        self._wake = loop.create_future()
+        if self.done or self.news:
+            return
+        left = None if due is None else max(0.0, due - self.clock.now())
+        handle = None if left is None else loop.call_later(min(left, LOOK_SECONDS), self.wake)
+        try:
+            await self._wake
+        finally:
+            if handle is not None:
+                handle.cancel()
+        self.push_due()
 
     def _passed_on(self, address: str) -> bool:
         """Let an activation go on that waited for the permit of another, if it still does."""

@@ -22,17 +22,17 @@ from windlass.core.errors import (
     StoreError,
 )
 from windlass.core.position import load
-from windlass.core.states import COMPLETED, ENDED, PAUSED, WAITING, Status
-from windlass.core.words import Result
+from windlass.core.states import ENDED, PAUSED, WAITING, Status
+from windlass.core.thread import is_queued
 from windlass.engine import reads
 from windlass.engine.activation import Activation
-from windlass.engine.family import is_going_on, is_settled
+from windlass.engine.begin import is_due
+from windlass.engine.drive import LOOK_SECONDS
 from windlass.engine.ledger import ledger_of
 from windlass.engine.letgo import FIRST_PAUSE, LONGEST_PAUSE, let_go
-from windlass.engine.loop import LOOK_SECONDS, RunLoop
+from windlass.engine.loop import RunLoop
 from windlass.engine.near import Near
-from windlass.engine.notifier import Ear
-from windlass.engine.outputs import output, show
+from windlass.engine.queue import Queue
 from windlass.engine.redacting import Masking
 from windlass.engine.services import Services
 from windlass.engine.slots import Slots
@@ -53,6 +53,7 @@ class Drives:
         self.broken: dict[str, BaseException] = {}  # why a drive here ended before its run settled
         self.closing = False
         self.slots = Slots(self.tasks, lambda run: services.seams.background(self.again(run), f"child {run}"))
+        self.queue = Queue(services, self.again)
         self.parked: set[str] = set()  # runs that wait, last driven here
         self.near = Near(self.loops, services.notifier)
         self.hand_on: Callable[[list[str]], Coroutine[Any, Any, None]] | None = None  # starts handlers of dead letters
@@ -111,7 +112,11 @@ class Drives:
     async def _drive_alone(self, run: str) -> None:
         if not await self.is_free(run):
             return
-        blueprint = self.blueprint(await reads.get(self.store, run))
+        record = await reads.get(self.store, run)
+        blueprint = self.blueprint(record)
+        if is_queued(record) and not await is_due(self.store, record):
+            self.queue.add(run)
+            return
         try:
             record = await self.store.claim(run, self.services.owner)
             loaded = await self.store.load(run)
@@ -201,6 +206,8 @@ class Drives:
         if error is not None:
             self.broken[run] = error
         self.services.notifier.wake(run)
+        if loop.journal.record.turn or loop.continued:
+            self._turn_over(loop)
         if error is not None:
             self.let_go(run)
             if isinstance(error, StaleLease):  # what was posted here meanwhile may have nobody to take it
@@ -216,6 +223,15 @@ class Drives:
             self.services.seams.background(self.again(run, only_if_asked=not goes_on), f"again {run}")
         if self.wakes and head.status is WAITING and head.due_at is not None:
             self._arm(run, head.due_at)
+
+    def _turn_over(self, loop: RunLoop) -> None:
+        """Let the turn begin that waited for this one; one that was given up waits on."""
+        if loop.continued:
+            self.queue.add(loop.continued)
+        elif not loop.position.n:
+            self.queue.add(loop.run)
+        else:
+            self.queue.hear()
 
     def _arm(self, run: str, due_at: float) -> None:
         """Drive a parked run again once it is due; look again now and then, because the time of day may jump."""
@@ -258,70 +274,6 @@ class Drives:
             with suppress(RunOwned, RunState):
                 await self.drive(run)
 
-    async def settled(self, run: str, *, timers: bool) -> Result:
-        """Wait until a run has ended, is paused, or waits for people; with `timers`, or for a timer.
-
-        A run that this process has driven to its end is told from memory.
-
-        Raises:
-            StoreError: this process's own drive failed.
-        """
-        with Ear(self.services.notifier, run) as ear:
-            while True:
-                task, loop = self.tasks.get(run), self.loops.get(run)
-                if task is not None and loop is not None:
-                    await asyncio.wait([task])
-                    is_whole = not task.cancelled() and task.exception() is None  # its last write is durable
-                    if loop.journal.head.status is COMPLETED and loop.over and is_whole:
-                        shown = show(loop.position, loop.journal.blobs, loop.blueprint.codec)
-                        return Result(run, COMPLETED.value, output(shown, loop.blueprint))
-                    await asyncio.sleep(0)  # its callback has to run
-                    continue
-                record = await reads.get(self.store, run)
-                if record.head.status is WAITING and self.near.is_below(record):
-                    await ear.changed()
-                    continue
-                is_over = await self.is_over(record, timers=timers) and not await self._goes_on(record)
-                if is_over and not await self._is_below(record, timers=timers):
-                    result = await reads.result(self.store, run, self.blueprints.get(record.definition))
-                    if result.status != Status.RUNNING:  # or somebody has gone on with it since
-                        return result
-                    continue
-                await ear.changed()
-
-    async def _goes_on(self, record: r.RunRecord) -> bool:
-        """Say whether a run that waits has been asked for something since, which this process can see to."""
-        await asyncio.sleep(0)  # a caller that asks again and again leaves others their turn
-        if record.head.status is not WAITING or record.definition not in self.blueprints:
-            return False
-        if not await self.store.find(queries.Commands(run=record.id)):
-            return False
-        await self.again(record.id)
-        return True
-
-    async def _is_below(self, record: r.RunRecord, *, timers: bool) -> bool:
-        """Say whether something goes on below a run that waits."""
-        is_near = self.near.is_below(record)
-        return record.head.status is WAITING and (is_near or await is_going_on(self.services, record, timers=timers))
-
-    async def is_told(self, record: r.RunRecord) -> bool:
-        """Say whether a follower of a run has heard all that will happen by itself."""
-        return await self.is_over(record, timers=False) and not await self._is_below(record, timers=False)
-
-    async def is_over(self, record: r.RunRecord, *, timers: bool) -> bool:
-        """Say whether to stop waiting for a run; a run that has ended has ended, whoever drove it.
-
-        Raises:
-            StoreError: this process's own drive failed, and the run has not ended since.
-        """
-        if record.id in self.tasks:
-            return False
-        settled = await is_settled(self.store, record, timers=timers)
-        fenced = isinstance(self.broken.get(record.id), StaleLease)
-        if not settled or not (fenced or record.head.status in ENDED):
-            self.check(record.id)
-        return settled
-
     def check(self, run: str) -> None:
         """Raise what ended a drive of this run here before its time, if anything did."""
         if run not in self.tasks and run in self.broken:
@@ -330,6 +282,7 @@ class Drives:
     async def close(self) -> None:
         """Let go of every run: what runs is interrupted, and goes on when it is next claimed."""
         self.closing = True
+        self.queue.close()
         for timer in self.timers.values():
             timer.cancel()
         drives = tuple(self.tasks.values())

@@ -2,7 +2,8 @@
 
 from windlass.core import queries
 from windlass.core.ops import Failure
-from windlass.core.position import Pending, place
+from windlass.core.pending import Pending
+from windlass.core.position import place
 from windlass.core.states import ENDED, FAILED, PAUSED, RUNNING, WAITING
 from windlass.engine.activation import NOTHING
 from windlass.engine.dead import bury
@@ -53,7 +54,8 @@ async def enter(drive: Drive) -> None:
             drive.ready.append(address)
             drive.tell_fired(address)
     if record.owner is not None or asked:
-        await drive.journal.write("record", status=drive.journal.head.status if drive.leaving else RUNNING)
+        stays = drive.leaving or not position.n  # or it is a turn that has not begun
+        await drive.journal.write("record", status=drive.journal.head.status if stays else RUNNING)
 
 
 def _age(drive: Drive, changed: list[str]) -> None:

@@ -23,8 +23,9 @@ from windlass.core.errors import (
 from windlass.core.pieces import LONG, outside
 from windlass.core.position import parse
 from windlass.core.records import Finished, Sent
-from windlass.core.words import Output, Send, Update
+from windlass.core.words import ContinueAsNew, Output, Send, Update
 from windlass.engine.activation import Activation, Outcome
+from windlass.engine.anew import asked
 from windlass.engine.breakpoints import left_before, stop_after, stop_before
 from windlass.engine.current import begin
 from windlass.engine.journal import Journal
@@ -160,17 +161,20 @@ def keep_writes(activation: Activation, value: Any) -> tuple[Finished, Mapping[s
     node, blueprint = activation.node, activation.blueprint
     goto: tuple[str, ...] | None = None
     sends: tuple[Send, ...] = ()
+    anew = asked(activation, value) if isinstance(value, ContinueAsNew) else None
     if node.output is not None:
         writes: Mapping[str, Any] = {node.output: value}
     elif isinstance(value, Update):
         writes, goto, sends = value.writes, value.goto, value.sends
         check_goto(blueprint, node.id, goto or (), [send.node for send in sends])
-    elif value is None:
+    elif value is None or anew is not None:
         writes = {}
     elif isinstance(value, dict):
         writes = value
     else:
-        said = f"{activation.address} returned {type(value).__name__}: a graph node returns a dict, an Update or None"
+        said = (
+            f"{activation.address} returned {type(value).__name__}: a dict, an Update, a ContinueAsNew or None is one"
+        )
         raise TaskError(said, kind="NotAWrite")
     if not node.writes.issuperset(writes):
         names = ", ".join(sorted(set(writes) - node.writes))
@@ -181,7 +185,7 @@ def keep_writes(activation: Activation, value: Any) -> tuple[Finished, Mapping[s
         raws[name], known[name] = _keep(activation, blueprint.channels[name], written)
     kept = tuple(Sent(send.node, _payload(activation, send.value)) for send in sends)
     savepoints = tuple(activation.savepoints)
-    finished = Finished(activation.address, raws, goto, kept, activation.attempt, savepoints=savepoints)
+    finished = Finished(activation.address, raws, goto, kept, activation.attempt, savepoints=savepoints, anew=anew)
     return activation.accounted(finished), known
 
 

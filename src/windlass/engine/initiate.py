@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from windlass.core.blueprint import Blueprint, ChannelSpec
 from windlass.core.channels import REPLACING
@@ -33,6 +33,35 @@ def initiate(blueprint: Blueprint, frame: Frame, writes: Mapping[str, Any], blob
     scratch.channels = settle(frame, Body(at=0.0, results=results), [], scratch.known)
     following = begin(blueprint, frame, writes, scratch.read)
     return as_step(frame, scratch, (), following, results, {})
+
+
+def go_on(blueprint: Blueprint, position: Position, writes: Mapping[str, Any], blobs: Blobs) -> Step:
+    """Make the first step of a later turn: the input's writes upon the state that is there, and what runs first.
+
+    Raises:
+        ReducerFailed: a reducer raised on the input.
+    """
+    scratch = Scratch(blueprint, position, blobs)
+    deltas, results = {}, {}
+    for name, spec in blueprint.channels.items():
+        is_new = not position.channels[name].version  # also of one that the definition did not have before
+        if name in writes and _grows(spec) and not is_new:
+            deltas[name] = scratch.keep(writes[name], name)
+        elif name in writes:
+            current = spec.initial if is_new else position.channels[name].read(blueprint.codec, blobs)
+            results[name] = scratch.keep(_as_delta(spec, _folded(spec, current, writes[name], "the input")), name)
+        elif is_new and spec.initial is not UNSET:
+            results[name] = scratch.keep(_as_delta(spec, spec.initial), name)
+    half_joined = [name for name, channel in position.channels.items() if name.startswith("join:") and channel.count]
+    results |= dict.fromkeys(half_joined, Raw(b"[]"))  # by what fell away with the turn before
+    body = Body(at=0.0, results=results, deltas=deltas)
+    scratch.channels = settle(position, body, [], scratch.known)
+    following = begin(blueprint, position, writes, scratch.read)
+    return as_step(position, scratch, (), following, results, deltas)
+
+
+def _grows(spec: ChannelSpec) -> bool:
+    return spec.reduce is None and spec.kind in ("append", "merge")
 
 
 def _first(spec: ChannelSpec, incoming: Any) -> Any:

@@ -10,7 +10,7 @@ point (`flush=True`: effects, questions, timers, commands, the end) takes the wh
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -251,6 +251,12 @@ class Journal:
         if self.rider is not None:
             changes += tuple(self.rider(step, len(data), release or is_over(status)))
         return Write(run, self.record.epoch, first - 1, (row,), self.head, changes, release)
+
+    async def send(self, writes: Sequence[Write]) -> None:
+        """Make composed writes durable together, whatever the run's durability; nothing else may be on its way."""
+        if answers := await self.store.commit(write := merged(list(writes))):
+            self._pass_on(write, answers)
+        self.told()
 
     def branch(self, position: Position, branch: int) -> None:
         """Go on from another position, on a new branch; the next row brings its snapshot."""

@@ -20,7 +20,7 @@ from windlass.core.codec import Codec, Encoded
 from windlass.core.crashpoint import crashpoint
 from windlass.core.envelope import Blob
 from windlass.core.errors import ValueNotKept, WindlassError
-from windlass.core.position import Pending
+from windlass.core.pending import Pending
 from windlass.core.records import Command, Said
 from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, Status
 from windlass.engine.journal import Journal

@@ -17,7 +17,9 @@ from windlass.core.frames import lane
 from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, WAITING, Status
 from windlass.engine import failures, frames
 from windlass.engine.activation import Activation, Outcome
+from windlass.engine.begin import begin
 from windlass.engine.commands import hurry, take
+from windlass.engine.continued import complete
 from windlass.engine.dead import bury, fail
 from windlass.engine.deadlines import leave_unasked
 from windlass.engine.drive import Drive
@@ -26,14 +28,13 @@ from windlass.engine.entry import enter
 from windlass.engine.execute import attempt
 from windlass.engine.kin import leave
 from windlass.engine.ledger import in_doubt
-from windlass.engine.reconcile import reconcile
+from windlass.engine.reconcile import Step, reconcile
 from windlass.engine.tree import roll_back
 from windlass.engine.turns import Turns
 from windlass.policies.chain import reason
 
 SLICE_SECONDS = 0.005  # a run that never waits lets others have the loop this often
 SOON_SECONDS = 1.0  # what is due sooner is waited for in memory (D19), and so long a child that is driven here
-LOOK_SECONDS = 60.0  # a wait for a time of day looks so often whether that has jumped
 STALL_SECONDS = 60.0
 EFFECT_SECONDS = 5.0  # that an effect in flight gets when the process leaves; after that it is in doubt
 
@@ -88,6 +89,8 @@ class RunLoop(Drive):
         if self.news:
             self.news = False
             await take(self)
+            if not self.position.n and not await begin(self):
+                return False
         if self.journal.broken is not None:
             raise self.journal.broken
         if self.has_frames or self.guard.is_on:
@@ -115,7 +118,7 @@ class RunLoop(Drive):
             is_soon = due is not None and due - self.clock.now() <= SOON_SECONDS
             if not is_soon and all(activation.starved for activation in self.running.values()):
                 self.stop_all("waiting")
-            await self._wait(due)
+            await self.rest_until(due)
         return not self.over
 
     def _launch(self) -> Activation | None:
@@ -238,10 +241,13 @@ class RunLoop(Drive):
             blueprint = blueprint.within(path)
         try:
             step = reconcile(blueprint, frame, finished, self.known, journal.blob)
+            if self.continues(finished):
+                step = await complete(self, step, (*frame.settled.values(), *finished))
             self.guard.check(step.planned)
         except WindlassError as error:
             if finished:
                 await journal.write("writes", finished=tuple(finished))
+            self.continued = ""
             where = finished[0].address if finished else ""
             fail(self, where, failures.describe(error), reason(error))
             return
@@ -254,9 +260,8 @@ class RunLoop(Drive):
         left = len(frame.waiting) - len(finished) - len(frame.settled) + len(step.planned)
         limit = blueprint.step_limit
         if not left and not path:
-            journal.say("run.completed")
             self.over = True
-            await journal.write("step", step=step, status=COMPLETED, release=True)
+            await self._complete(step)
         elif limit is not None and frame.n >= limit and frame.steps >= limit and step.planned:
             of = f"{path} of {self.run}" if path else self.run
             failure = failures.describe(StepLimitReached(f"{of} took {limit} steps"))
@@ -270,6 +275,11 @@ class RunLoop(Drive):
                 self.ready.append(planned.address)
             if not left:
                 await frames.close(self, path)
+
+    async def _complete(self, step: Step) -> None:
+        if not self.continued:  # which has told it
+            self.journal.say("run.completed")
+        await self.journal.write("step", step=step, status=COMPLETED, release=True)
 
     async def _rest(self) -> None:
         """Decide what to do when nothing executes and nothing is ready."""
@@ -301,7 +311,7 @@ class RunLoop(Drive):
         due = self.next_due()
         now = self.clock.now()
         if due is not None and due - now <= SOON_SECONDS:
-            await self._wait(due)
+            await self.rest_until(due)
             return
         pending = self.position.pending.values()
         waiting = [id_ for one in pending for id_ in one.open_questions]
@@ -309,7 +319,7 @@ class RunLoop(Drive):
         if self.news:
             return
         if children and not waiting and self._lingers(children, now):
-            await self._wait(self.lingers_until)
+            await self.rest_until(self.lingers_until)
             return
         signals = [wait.name for one in pending for wait in one.open_signals]
         self.journal.say("run.parked", questions=waiting, children=children, signals=signals, due_at=due)
@@ -323,21 +333,6 @@ class RunLoop(Drive):
         if self.lingers_until is None:
             self.lingers_until = now + SOON_SECONDS
         return now < self.lingers_until <= now + SOON_SECONDS
-
-    async def _wait(self, due: float | None) -> None:
-        """Wait for an outcome, a command or a due time."""
-        loop = asyncio.get_running_loop()
-        self._wake = loop.create_future()
-        if self.done or self.news:
-            return
-        left = None if due is None else max(0.0, due - self.clock.now())
-        handle = None if left is None else loop.call_later(min(left, LOOK_SECONDS), self.wake)
-        try:
-            await self._wake
-        finally:
-            if handle is not None:
-                handle.cancel()
-        self.push_due()
 
     def _watch(self) -> None:
         """Tell of attempts that gave no sign of life; look again after a while."""

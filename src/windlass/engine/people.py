@@ -20,6 +20,7 @@ from windlass.engine.control import Control
 from windlass.engine.initiate import edit as edited
 from windlass.engine.inputs import check_text, packed, spoken, unpacked
 from windlass.engine.terms import target
+from windlass.engine.threads import check_begun
 
 
 async def edit(control: Control, run: str, edits: dict[str, Any], *, by: str, why: str, overwrite: bool) -> None:
@@ -38,6 +39,7 @@ async def edit(control: Control, run: str, edits: dict[str, Any], *, by: str, wh
         raise InputError("edits", "there are none", hint="CHANNEL=VALUE")
     record = await reads.get(control.store, run)
     move(run, record.head.status, "edit")
+    check_begun(record)
     blueprint = control.drives.blueprint(record)
     arguments = packed(blueprint, edits)
     position = load(await control.store.load(run))

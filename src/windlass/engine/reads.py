@@ -117,6 +117,15 @@ async def history(store: Store, run: str) -> list[Checkpoint]:
     return found
 
 
+async def thread(
+    store: Store, thread: str, *, definition: str | None = None, tenant: str | None = None, limit: int = PAGE
+) -> list[r.RunRecord]:
+    """Return the turns of a thread, the first first; of many, the last ones. Definitions have threads of their own."""
+    definitions = None if definition is None else (definition,)
+    found = await store.find(queries.Runs(thread=thread, definitions=definitions, tenant=tenant, limit=limit))
+    return sorted(found, key=lambda one: (one.tenant, one.definition, one.turn, one.part))
+
+
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return the channels that differ: name → (before, after); a channel that is missing shows as None."""
     names = [*before, *(name for name in after if name not in before)]
@@ -141,6 +150,8 @@ async def replay(store: Store, run: str, blueprint: Blueprint | None) -> Replay:
             body = BODY.decode(row.body)
             if position is None or row.branch != position.branch:
                 position = await _start(store, record, row)
+            elif any(said.type == "run.begun" for said in body.said):
+                position = await _begun(store, record, row, position)
             else:
                 position.fold(row.kind, body)
             position.held.update(body.blobs)
@@ -163,6 +174,15 @@ async def _start(store: Store, record: r.RunRecord, row: r.Row) -> Position:
     if manifests and manifests[0].seq == row.last:
         return load(r.Loaded(record, manifests[0], ()))
     position = Position(record.id, record.channels)
+    position.fold(row.kind, BODY.decode(row.body))
+    return position
+
+
+async def _begun(store: Store, record: r.RunRecord, row: r.Row, position: Position) -> Position:
+    """Begin a turn: with the snapshot that its row brings, or where the run stands."""
+    manifests = await store.find(queries.Manifests(run=record.id, until=row.last))
+    if manifests and manifests[0].seq == row.last:
+        return load(r.Loaded(record, manifests[0], ()))
     position.fold(row.kind, BODY.decode(row.body))
     return position
 

@@ -19,7 +19,7 @@ from msgspec import Raw, Struct
 from windlass.core import ops as o
 from windlass.core.audit import Account, ModelUse, ToolUse
 from windlass.core.blueprint import Blueprint
-from windlass.core.changes import Adjust, BlobPut, CommandTaken, ItemsPut, ManifestPut, RunPut
+from windlass.core.changes import Adjust, BlobPut, CommandTaken, ItemsPut, ManifestPut, RunPut, TurnBegun
 from windlass.core.codec import Codec
 from windlass.core.errors import SecretInName
 from windlass.core.records import ENCODER, Finished, Said
@@ -30,7 +30,8 @@ S = TypeVar("S", bound=Struct)
 P = TypeVar("P", bound="tuple[Any, ...]")
 LENIENT: Final = Codec(lenient=True)
 WRITTEN: Final = frozenset({  # they hold names, numbers, and what the codec wrote: no text of their own
-    BlobPut, ManifestPut, ItemsPut, CommandTaken, RunPut, Adjust, o.EffectIntended, o.TimerSet, o.AttemptsReset,
+    BlobPut, ManifestPut, ItemsPut, CommandTaken, RunPut, TurnBegun, Adjust,
+    o.EffectIntended, o.TimerSet, o.AttemptsReset,
 })  # fmt: skip
 NAMES: Final = frozenset({
     "address", "key", "id", "run", "definition", "name", "node", "tree", "effect_key", "undo", "undo_key", "undo_for",

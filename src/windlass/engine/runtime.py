@@ -18,7 +18,7 @@ from windlass.core.owner import this_process
 from windlass.core.states import FAILED
 from windlass.core.talk import Model, models_of
 from windlass.core.words import Result
-from windlass.engine import answers, escalations, family, people, reads, redrive
+from windlass.engine import answers, escalations, family, forks, people, reads, redrive
 from windlass.engine.activation import Activation
 from windlass.engine.births import Options
 from windlass.engine.context import Context, SyncContext
@@ -30,6 +30,7 @@ from windlass.engine.notifier import Notifier
 from windlass.engine.pool import Pool
 from windlass.engine.redacting import masked
 from windlass.engine.services import Services
+from windlass.engine.settling import Settling
 from windlass.engine.strict import install
 from windlass.engine.tree import Target
 from windlass.engine.watchdog import Watchdog
@@ -78,6 +79,7 @@ class Runtime:
         pool = Pool(self._seams)
         self.services = Services(self.store, self._seams, owner, notifier, pool, make_context, *self._declared)
         self._drives = Drives(self.services, self._definitions, timers=self._timers)
+        self._settling = Settling(self._drives)
         self._control = Control(self.services, self._drives)
         self.services.nest = Nest(self._control)
         escalations.bind(self._control)
@@ -103,11 +105,12 @@ class Runtime:
         """Make a run, drive it in the background, and return its id; an id that exists is attached to (D4).
 
         Args:
-            options: tags, thread, tenant, durability, source, before, after; see `Options`.
+            options: tags, thread, on_busy, tenant, durability, source, before, after; see `Options`.
 
         Raises:
             InputError, ValueNotKept, ValueTooLarge: the input is not what it should be.
             RunExists: the id belongs to a run with another definition or input.
+            ThreadBusy: a turn of the thread has not ended, and `on_busy` is "reject".
         """
         return await self._control.start(definition, input, id, masked(Options(**options)))
 
@@ -119,8 +122,11 @@ class Runtime:
         Never raises for a task's failure: a failure is an event.
         """
         run = await self.start(definition, input, id, **options)
-        async for event in self.events(run, follow=True):
-            yield event
+        while run:
+            following, run = run, ""
+            async for event in self.events(following, follow=True):
+                yield event
+                run = event.data["run"] if event.type == "run.continued" else run
 
     async def run(self, definition: Definition, input: Any = None, id: str | None = None, **options: Any) -> Result:
         """Start (or attach) and wait until the run ends, is paused or waits for people.
@@ -154,7 +160,7 @@ class Runtime:
             RunUnknown: no run has this id.
             RunFailed: the run failed.
         """
-        result = await self._drives.settled(run, timers=timers)
+        result = await self._settling.settled(run, timers=timers)
         if result.status == FAILED:
             failure = (await reads.last_failure(self.store, run) or {}).get("failure", {})
             said = f"{failure.get('kind', 'Failure')}: {failure.get('message', '')}"
@@ -220,7 +226,7 @@ class Runtime:
         effects: str = "adopt",
     ) -> str:  # fmt: skip
         """Begin a new run from a checkpoint of another, and drive it; returns its id."""
-        return await self._control.fork(run, at, edits, id, effects)
+        return await forks.fork(self._control, run, at, edits, id, effects)
 
     async def replay(self, run: str) -> reads.Replay:
         """Apply a run's log again and compare the state digest at every checkpoint; runs no node."""
@@ -260,7 +266,7 @@ class Runtime:
                 yield event
             return
         log = lambda: (loop := self._drives.loops.get(run)) and loop.items  # noqa: E731
-        settled = self._drives.is_told if follow else None
+        settled = self._settling.is_told if follow else None
         async for event in reads.events(self.store, self.services.notifier, run, after, log, settled):
             yield event
 
@@ -273,6 +279,10 @@ class Runtime:
     async def runs(self, **filters: Any) -> list[r.RunRecord]:
         """Return runs, newest first; filters are those of `records.Runs`."""
         return await self.store.find(queries.Runs(**filters))
+
+    async def thread(self, thread: str, **filters: Any) -> list[r.RunRecord]:
+        """Return the turns of a thread, the first first; filters: `definition`, `tenant`, and `limit` for the last."""
+        return await reads.thread(self.store, thread, **filters)
 
     async def questions(self, run: str | None = None) -> list[r.Question]:
         """Return open questions, oldest first: all, or those of a run and of the children that it waits for."""

@@ -5,6 +5,7 @@ copies little. The rows of the branch that was left stay in the log.
 """
 
 from collections.abc import AsyncIterator
+from typing import Any
 
 import msgspec
 
@@ -16,7 +17,8 @@ from windlass.core.errors import CheckpointUnknown
 from windlass.core.frames import fits
 from windlass.core.position import Position, load, parse, place, settle
 from windlass.core.records import BODY, Body
-from windlass.core.states import ENDED, PAUSED, RUNNING
+from windlass.core.states import CANCELLED, ENDED, PAUSED, RUNNING
+from windlass.core.thread import has_begun, place_of
 from windlass.engine.drive import Drive
 from windlass.engine.failures import withdraw
 from windlass.engine.kin import cascade, post
@@ -192,9 +194,17 @@ async def roll_back(drive: Drive) -> None:
     if journal.has_notes:
         await journal.write("record", status=RUNNING)
         record = msgspec.structs.replace(record, head=journal.head)
+    is_over = bool(arguments.get("over"))  # a second input to its thread takes its place
     try:
-        position = await target_position(store, record, drive.blueprint, target, drive.blueprint.checkpoints)
+        if is_over:
+            position = await start_of(store, record)
+        else:
+            position = await target_position(store, record, drive.blueprint, target, drive.blueprint.checkpoints)
     except CheckpointUnknown as error:
+        if is_over:
+            await withdraw(drive)
+            await drive.end(CANCELLED, "run.cancelled", error=str(error))
+            return
         await drive.end(PAUSED, "run.paused", error=str(error))
         return
     await carry(store, drive.run, position)
@@ -217,12 +227,56 @@ async def roll_back(drive: Drive) -> None:
         children_standing=standing,
         by=arguments.get("by", ""),
     )
-    ask_about(drive, position, report.asked)
     goes_on = bool(arguments.get("go_on"))
+    status = CANCELLED if is_over else RUNNING if goes_on else PAUSED
+    if is_over:
+        journal.say("run.cancelled", in_doubt=report.in_doubt)
+    else:
+        ask_about(drive, position, report.asked)
     if not goes_on:
-        cascade(journal, PAUSED)
+        cascade(journal, status)
     drive.over = True
-    await journal.write("record", status=RUNNING if goes_on else PAUSED, release=True)
+    await journal.write("record", status=status, release=True)
+
+
+async def before(store: Store, record: r.RunRecord) -> list[r.RunRecord]:
+    """List the turns before one, from the nearest back to the one whose state it begins with: that has made a step."""
+    found: list[r.RunRecord] = []
+    below = place_of(record)
+    names: dict[str, Any] = {"tenant": record.tenant, "definition": record.definition, "thread": record.thread}
+    while page := await store.find(queries.Turns(**names, below=below)):
+        for one in page:
+            found.append(one)
+            if has_begun(one):
+                return found
+        below = place_of(page[-1])
+    return found
+
+
+def turn_position(position: Position, run: str) -> Position:
+    """Make the position that a later turn begins with: what still waited is dropped, and steps are counted anew."""
+    fork_position(position, run)
+    position.fold("step", Body(at=0.0, dropped=tuple(position.waiting)), {})
+    position.pending.clear()
+    position.signals.clear()
+    position.n = position.inner = 0
+    return position
+
+
+async def start_of(store: Store, record: r.RunRecord) -> Position:
+    """Work out the position that a run began with, before its input.
+
+    Raises:
+        CheckpointUnknown: it was pruned.
+    """
+    first = await store.find(queries.Rows(run=record.id, kind="step", limit=1))
+    found = await store.find(queries.Manifests(run=record.id, until=first[0].first - 1)) if first else []
+    rows = await store.find(queries.Rows(run=record.id, until=first[0].first - 1, limit=PAGE)) if first else []
+    if any(row.kind == "pruned" or row.n for row in rows):
+        raise CheckpointUnknown(f"run {record.id}: what it began with was pruned")
+    if found:
+        return load(r.Loaded(record, found[0], ()))
+    return Position(record.id, record.channels)
 
 
 async def leave_children(drive: Drive, target: Position) -> tuple[list[str], list[str]]:

@@ -365,6 +365,7 @@ class _Builder:
             step_limit=graph.step_limit,
             checkpoints=graph.options.get("checkpoints", EVERY_STEP),
             durability=graph.options.get("durability", "sync"),
+            on_busy=graph.options.get("on_busy", "enqueue"),
             version=graph.options.get("version", ""),
             fingerprint=fingerprint(described),
             **rules,

@@ -8,6 +8,7 @@ from windlass.core.blueprint import Checkpoints, Definition, Durability
 from windlass.core.errors import DefinitionError, InputError, TaskError
 from windlass.core.redact import Redact
 from windlass.core.talk import Model, models_of
+from windlass.core.thread import OnBusy
 from windlass.core.words import Approve, RecoveryAction, Tool, Undo, ValidationResult
 from windlass.engine.terms import addressee
 from windlass.graph.reducers import name_of
@@ -78,6 +79,8 @@ class DefinitionOptions(TypedDict, total=False):
     Attributes:
         checkpoints: which steps stay addressable; default EVERY_STEP.
         durability: when a write is acknowledged; default "sync".
+        on_busy: what a second input to a thread does while a turn has not ended: "enqueue" (the default), "reject",
+            "interrupt" or "rollback".
         types: classes that values may have beyond those that annotations name.
         aliases: old tag → class, for values kept before a class was renamed.
         version: a word of the author's own in the fingerprint: a change is a change of structure.
@@ -96,6 +99,7 @@ class DefinitionOptions(TypedDict, total=False):
 
     checkpoints: Checkpoints
     durability: Durability
+    on_busy: OnBusy
     types: Sequence[type]
     aliases: Mapping[str, type]
     version: str

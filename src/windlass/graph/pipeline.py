@@ -240,6 +240,7 @@ class _Builder:
             sinks=tuple(name for name in nodes if not self.feeds[name] and not self.streams_to[name]),
             checkpoints=self.options.get("checkpoints", EVERY_STEP),
             durability=self.options.get("durability", "sync"),
+            on_busy=self.options.get("on_busy", "enqueue"),
             input_type=input_type,
             version=version,
             fingerprint=fingerprint(described),

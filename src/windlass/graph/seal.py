@@ -7,6 +7,7 @@ from windlass.core.blueprint import ChannelSpec, NodeSpec
 from windlass.core.codec import MAX_VALUE, Codec
 from windlass.core.errors import DefinitionError
 from windlass.core.redact import read_redact
+from windlass.core.thread import POLICIES
 from windlass.core.types import collect, spell
 from windlass.core.words import Failed
 from windlass.graph.options import DefinitionOptions
@@ -35,7 +36,7 @@ def codec(annotations: Iterable[Any], **options: Unpack[DefinitionOptions]) -> C
 
 
 def check_options(name: str, where: str, **options: Unpack[DefinitionOptions]) -> None:
-    """Refuse a definition without a name, or with a durability that does not exist.
+    """Refuse a definition without a name, or with a durability or a policy for busy threads that does not exist.
 
     Raises:
         DefinitionError: see above.
@@ -47,6 +48,9 @@ def check_options(name: str, where: str, **options: Unpack[DefinitionOptions]) -
         raise DefinitionError(
             "definition.durability", f"{where}: no durability {durability!r}", hint=f"one of {', '.join(DURABILITIES)}"
         )
+    on_busy = options.get("on_busy", "enqueue")
+    if on_busy not in POLICIES:
+        raise DefinitionError("definition.on_busy", f"{where}: no {on_busy!r}", hint=f"one of {', '.join(POLICIES)}")
 
 
 def structure(

@@ -17,9 +17,10 @@ from windlass.core.errors import (
     StoreCorrupt,
     StoreError,
 )
-from windlass.core.position import onward
+from windlass.core.pending import onward
 from windlass.core.records import ENCODER, Command, Manifest, Owner, Question, Row, RunRecord
 from windlass.core.states import CANCELLED, COMPLETED, FAILED
+from windlass.core.thread_errors import OutOfTurn, TurnOver
 from windlass.stores.base import row_digest
 
 LAST_EVENT = 2**32 - 1  # what fits into half a log key of SQLite
@@ -105,6 +106,26 @@ def check_birth(record: RunRecord, first: Write) -> None:
         or not all(isinstance(change, BlobPut | ManifestPut) for change in first.changes)
     ):
         raise StoreError(f"run {record.id} cannot begin with this write of {first.run}")
+
+
+def thread_of(record: RunRecord) -> tuple[str, str, str]:
+    """Name the thread that a turn belongs to."""
+    return record.thread, record.tenant, record.definition
+
+
+def taken(record: RunRecord) -> OutOfTurn:
+    """Say that a place of a thread was given to another run."""
+    return OutOfTurn(f"turn {record.turn} of thread {record.thread} is another run's")
+
+
+def waits(run: str) -> OutOfTurn:
+    """Say that a turn cannot begin before its time."""
+    return OutOfTurn(f"run {run}: a turn before it is not over")
+
+
+def over(command: Command, later: str) -> TurnOver:
+    """Say that a turn cannot go on, because another began with its state."""
+    return TurnOver(f"run {command.run} is an earlier turn: {later} goes on from its end, so it cannot {command.verb}")
 
 
 def owned(run: str, owner: Owner, until: float) -> RunOwned:

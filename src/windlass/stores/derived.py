@@ -14,7 +14,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from windlass.core import ops
-from windlass.core.position import onward
+from windlass.core.pending import onward
 from windlass.core.records import BODY, Body, Command, Effect, Head, Question, Row, Said
 from windlass.core.states import CANCELLED, COMPLETED, CREATED, FAILED, PAUSED, RUNNING, WAITING, Status
 from windlass.engine.doubts import AGAIN
@@ -131,6 +131,8 @@ class Tables:
             statuses = tuple(Status)
         elif not statuses:
             statuses = (RUNNING,) if body.finished or row.kind == "step" else tuple({RUNNING, *self.statuses})
+        if not row.n and RUNNING in statuses:  # a turn that has not begun
+            statuses = tuple(dict.fromkeys((CREATED, *statuses)))
         self.statuses = statuses
         self.head = Head(statuses[0], row.branch, row.n, row.last, due_at, crashes)
 

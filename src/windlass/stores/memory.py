@@ -22,6 +22,7 @@ from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import RunExists, RunUnknown, StaleLease, StoreError, StoreUnknown
 from windlass.core.records import Owner, RunRecord
 from windlass.core.tallies import Answer
+from windlass.core.thread import is_reopening, place_of
 from windlass.stores import checks, tallies
 from windlass.stores.base import LEASE_SECONDS, Capabilities
 from windlass.stores.memory_prune import prune
@@ -72,6 +73,7 @@ class MemoryStore:
             raise StoreError(f"run {record.id} cannot begin with a row of {first.run}")
         if record.id in world.runs:
             raise RunExists(f"run {record.id!r} exists in {self.url}")
+        self._check_place(record)
         kept = self._new(record, owner)
         apply, answers = self._prepare(record.id, kept, first.changes)
         crashpoint("create.inside")
@@ -89,14 +91,21 @@ class MemoryStore:
             world.leases[owner.id] = (owner, self._clock.now() + LEASE_SECONDS)
         kept.no = world.made
         world.runs[kept.record.id] = kept
+        if kept.record.turn:
+            world.threads.setdefault(checks.thread_of(kept.record), set()).add(kept.record.id)
         world.made += 1
         self._append(kept, first, apply)
+
+    def _check_place(self, record: RunRecord) -> None:
+        if any(place_of(kept.record) == place_of(record) for kept in self._world.turns(record)):
+            raise checks.taken(record)
 
     def _born(self, put: changes.RunPut) -> list[Callable[[], object]]:
         """Prepare a run that a write of another makes; nothing, if there is one of its id."""
         checks.check_birth(put.record, put.first)
         if put.record.id in self._world.runs:
             return []
+        self._check_place(put.record)
         kept = self._new(put.record, put.owner)
         apply, _ = self._prepare(put.record.id, kept, put.first.changes)
         return [partial(self._add, kept, put.first, apply, put.owner)]
@@ -159,6 +168,9 @@ class MemoryStore:
                     apply.append(partial(world.keep, blob))
                 case changes.RunPut() if kept is not None:
                     apply += self._born(change)
+                case changes.TurnBegun(after) if kept is not None:
+                    if world.waits(kept.record, after):
+                        raise checks.waits(run)
                 case changes.CommandPut(command) if kept is not None:
                     apply.append(partial(world.post, command, checks.encoded(command)))
                 case _ if kept is not None:
@@ -193,6 +205,8 @@ class MemoryStore:
         if command.id in world.commands:
             return False
         body, answered = checks.encoded(command), None
+        if is_reopening(command) and (later := world.follower(kept.record)):
+            raise checks.over(command, later)
         if command.verb in checks.OF_QUESTIONS:
             found = world.questions.get(str(command.arguments.get("question")))
             value = Raw(checks.encoded(command.arguments.get("value")))

@@ -9,9 +9,10 @@ from windlass.core import records as r
 from windlass.core.errors import StoreCorrupt
 from windlass.core.states import Status
 from windlass.core.tallies import held_key
+from windlass.core.thread import OVER
 from windlass.policies.keys import tally_key
 from windlass.stores import retention
-from windlass.stores.checks import is_kin
+from windlass.stores.checks import is_kin, thread_of
 from windlass.stores.memory_world import COMMAND, EFFECT, LAST, LETTER, QUESTION, Kept, World
 from windlass.stores.retention import Mark, Pruned, Rule
 
@@ -27,18 +28,18 @@ def prune(world: World, now: float, **options: Any) -> dict[str, Any]:
     rule = retention.to_rule(now, **options)
     done = Pruned()
     before = weigh(world)
-    points: Points = {}
-    for kept in world.runs.values():
-        if kept.record.parent is not None:
-            _count(points, kept.record.parent, 1)
+    points = _points(world)
     gone: set[str] = set()
     left = [kept for kept in reversed(world.runs.values()) if _matches(kept, rule)]
+    late: list[Kept] = []  # last turns of threads: they go after the others
     while left:
         children = [kept for kept in left if rule.keep == "nothing" and _is_child(world, kept, gone)]
         for kept in [kept for kept in left if kept not in children]:
             try:
                 if rule.keep == "heads":
                     _trim(world, kept, rule, frozenset(+points.get(kept.record.id, Counter())), done)
+                elif _reason_to_keep(world, kept, rule, points) == "turn":
+                    late.append(kept)
                 elif _remove(world, kept, rule, points, done):
                     gone.add(kept.record.id)
             except StoreCorrupt:
@@ -48,10 +49,20 @@ def prune(world: World, now: float, **options: Any) -> dict[str, Any]:
                 done.keep("child")
             break
         left = children
+    for kept in late:
+        _remove(world, kept, rule, points, done)
     if not rule.dry_run:
         _sweep(world, rule, done)
         world.writes += 1
     return done.told(rule, bytes_before=before, bytes=weigh(world), free=0)
+
+
+def _points(world: World) -> Points:
+    points: Points = {}
+    for kept in world.runs.values():
+        if kept.record.parent is not None:
+            _count(points, kept.record.parent, 1)
+    return points
 
 
 def weigh(world: World) -> int:
@@ -93,6 +104,8 @@ def _remove(world: World, kept: Kept, rule: Rule, points: Points, done: Pruned) 
         _count(points, kept.record.parent, -1)
     if rule.dry_run:
         return True
+    if kept.record.turn:
+        world.threads[thread_of(kept.record)].discard(run)
     del world.runs[run]
     world.commands -= kept.commands
     for id_ in [id_ for id_, body in world.questions.items() if QUESTION.decode(body).run == run]:
@@ -122,10 +135,20 @@ def _reason_to_keep(world: World, kept: Kept, rule: Rule, points: Points) -> str
     is_asked = any(asked.run == run and asked.status in ("open", "answered") for asked in questions)
     if is_asked or not all(map(is_kin, posted)):
         return "asked"
+    if kept.record.turn and _stays(world, kept):
+        return "turn"
     effects = (EFFECT.decode(body) for body in world.effects.values())
     if any(effect.run == run and effect.status in ("intended", "undoing") for effect in effects):
         return "in doubt"
     return ""
+
+
+def _stays(world: World, mine: Kept) -> bool:
+    """Say whether a turn has to stay: the last that has begun, if others are there or one waits behind it."""
+    turns = world.turns(mine.record)
+    before, later = turns[: turns.index(mine)], turns[turns.index(mine) + 1 :]
+    is_last = not any(kept.head.n or kept.head.branch for kept in later)
+    return is_last and (bool(before) or any(kept.head.status not in OVER for kept in later))
 
 
 def _trim(world: World, kept: Kept, rule: Rule, forks: frozenset[tuple[int, int]], done: Pruned) -> None:
@@ -134,6 +157,8 @@ def _trim(world: World, kept: Kept, rule: Rule, forks: frozenset[tuple[int, int]
         Mark(row.last, row.branch, row.n, row.kind, row.at, row.kind == "step" and retention.SAVEPOINT in row.body)
         for row in kept.rows
     ]
+    if kept.record.turn and not kept.head.n:  # it has not begun: its input stands in its first row
+        return
     for stretch in retention.stretches(marks, rule, next(steps, 0), forks):
         if rule.dry_run:
             done.rows += stretch.rows

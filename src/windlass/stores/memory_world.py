@@ -14,6 +14,7 @@ from windlass.core.errors import StoreCorrupt, StoreError
 from windlass.core.letters import DeadLetter
 from windlass.core.records import Owner, RunRecord
 from windlass.core.states import CREATED, ENDED, RUNNING, WAITING
+from windlass.core.thread import OVER, is_queued, is_reopening, place_of
 from windlass.policies.tally import kind_of
 from windlass.stores import checks
 from windlass.stores.tallies import Stand
@@ -21,7 +22,15 @@ from windlass.stores.turns import in_turn, ready_since
 
 T = TypeVar("T")
 Limited = (
-    queries.Runs | queries.Work | queries.Questions | queries.Rows | queries.Items | queries.Letters | queries.Tallies
+    queries.Runs
+    | queries.Turns
+    | queries.Threads
+    | queries.Work
+    | queries.Questions
+    | queries.Rows
+    | queries.Items
+    | queries.Letters
+    | queries.Tallies
 )
 LAST = attrgetter("last")
 QUESTION = msgspec.json.Decoder(r.Question)
@@ -57,6 +66,7 @@ class World:
 
     def __init__(self) -> None:
         self.runs: dict[str, Kept] = {}
+        self.threads: dict[tuple[str, str, str], set[str]] = {}  # turns, by thread, tenant and definition
         self.leases: dict[str, tuple[Owner, float]] = {}
         self.commands: set[str] = set()  # every id that was ever posted or taken
         self.questions: dict[str, bytes] = {}
@@ -81,6 +91,35 @@ class World:
         self.commands.add(command.id)
         kept.commands.add(command.id)
         kept.waiting[command.id] = body
+
+    def turns(self, record: RunRecord) -> list[Kept]:
+        """Return the turns of a run's thread, in order."""
+        names = self.threads.get((record.thread, record.tenant, record.definition), ()) if record.turn else ()
+        return sorted((self.runs[name] for name in names), key=lambda kept: place_of(kept.record) or 0)
+
+    def is_behind(self, record: RunRecord) -> bool:
+        """Say whether a turn before this one is live."""
+        place = place_of(record) or 0
+        return any(_place(kept) < place and kept.head.status not in OVER for kept in self.turns(record))
+
+    def waits(self, record: RunRecord, after: str) -> bool:
+        """Say whether a turn has to wait: one before it is live, or one since `after` was asked to go on."""
+        place = place_of(record) or 0
+        since = self.runs.get(after)
+        first = 0 if since is None else _place(since)
+        asked = [kept for kept in self.turns(record) if first < _place(kept) < place] + [since] * (since is not None)
+        return self.is_behind(record) or any(
+            is_reopening(COMMAND.decode(body)) for kept in asked if kept is not None for body in kept.waiting.values()
+        )
+
+    def follower(self, record: RunRecord) -> str:
+        """Name a run that has begun with what a turn left, or that continues it; empty if there is none."""
+        for kept in self.turns(record):
+            is_next = kept.record.turn == record.turn
+            if _place(kept) > (place_of(record) or 0) and (kept.head.n or kept.head.branch or is_next):
+                return kept.record.id
+        names = self.threads.get((record.id, record.tenant, record.definition), ())
+        return next((name for name in names if self.runs[name].record.continues == record.id), "")
 
     def stand(self, key: str, stand: Stand | None) -> None:
         """Let a tally stand at something else, or fall away."""
@@ -116,6 +155,10 @@ class World:
             case queries.Runs():
                 wanted = [kept for kept in self._candidates(query) if self._is_wanted(kept, query, now)]
                 return [self.record(kept) for kept in _first(wanted, query)]
+            case queries.Turns():
+                return [self.record(kept) for kept in _first(self._turns(query), query)]
+            case queries.Threads():
+                return [self.record(kept) for kept in _first(self._threads(query), query)]
             case queries.Work():
                 return [self.record(kept) for kept in _first(self._work(query, now), query)]
             case queries.Questions() if not self.questions:
@@ -146,6 +189,22 @@ class World:
         named = (self.runs.get(run) for run in dict.fromkeys(query.ids))
         return sorted((kept for kept in named if kept is not None), key=attrgetter("no"), reverse=True)
 
+    def _turns(self, query: queries.Turns) -> list[Kept]:
+        names = self.threads.get((query.thread, query.tenant, query.definition), ())
+        found = [
+            kept for kept in map(self.runs.__getitem__, names)
+            if (query.below is None or _place(kept) < query.below)
+            and (query.above is None or _place(kept) > query.above)
+            and not (query.live and kept.head.status in OVER)
+        ]  # fmt: skip
+        return sorted(found, key=_place, reverse=not query.live)
+
+    def _threads(self, query: queries.Threads) -> list[Kept]:
+        last = [max((self.runs[name] for name in names), key=_place) for names in self.threads.values() if names]
+        wanted = queries.Runs(definitions=query.definitions, tenant=query.tenant, after=query.after)
+        found = [kept for kept in last if self._is_wanted(kept, wanted, 0.0)]
+        return sorted(found, key=attrgetter("no"), reverse=True)
+
     def _blob(self, digest: str) -> r.Blob:
         if digest not in self.blobs:
             raise StoreCorrupt(f"blob {digest} is missing")
@@ -164,13 +223,19 @@ class World:
             and (query.definitions is None or record.definition in query.definitions)
             and query.tenant in (None, record.tenant)
             and ((query.parent is None and query.under is None) or _is_below(record, query))
+            and (query.thread is None or (record.turn > 0 and record.thread == query.thread))
             and (not query.tags or query.tags.items() <= record.tags.items())
             and (query.after is None or (query.after in self.runs and kept.no < self.runs[query.after].no))
             and (not query.claimable or self._may_be_claimed(kept, query.due_before, now))
         )
 
     def _may_be_claimed(self, kept: Kept, due_before: float | None, now: float) -> bool:
-        return _has_work(kept, due_before) and (kept.owner is None or self.leases[kept.owner][1] <= now)
+        return self._has_work(kept, due_before) and (kept.owner is None or self.leases[kept.owner][1] <= now)
+
+    def _has_work(self, kept: Kept, due_before: float | None) -> bool:
+        if kept.record.turn and is_queued(self.record(kept)):
+            return bool(kept.waiting) or not self.is_behind(kept.record)
+        return _has_work(kept, due_before)
 
     def _work(self, query: queries.Work, now: float) -> list[Kept]:
         names, due_before = query.definitions, query.due_before
@@ -181,6 +246,10 @@ class World:
             and self._may_be_claimed(kept, due_before, now)
         ]  # fmt: skip
         return in_turn(ready, query.behind) if len(ready) > 1 else [kept for _, _, kept in ready]
+
+
+def _place(kept: Kept) -> int:
+    return place_of(kept.record) or 0
 
 
 def _is_below(record: RunRecord, query: queries.Runs) -> bool:

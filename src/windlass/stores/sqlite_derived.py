@@ -18,6 +18,7 @@ from windlass.core.errors import StoreCorrupt
 from windlass.core.position import load
 from windlass.core.records import ENCODER, Effect, Head, Loaded, Manifest, Question, RunRecord
 from windlass.core.states import CREATED, PAUSED, Status
+from windlass.core.thread import place_of
 from windlass.engine.tree import begin_anew
 from windlass.stores.base import row_digest
 from windlass.stores.checks import verify_manifest, verify_tail
@@ -83,7 +84,8 @@ def _stand(link: Link, row: tuple[Any, ...]) -> Stand:
 def named_by(record: RunRecord) -> tuple[Any, ...]:
     """Return the columns of a run's line that its record tells."""
     tags = ENCODER.encode(record.tags).decode() if record.tags else None
-    return record.tenant, record.definition, tags, record.created_at
+    place = place_of(record)
+    return record.tenant, record.definition, tags, record.thread if place else None, place, record.created_at
 
 
 def told(link: Link, stand: Stand) -> Tables:

@@ -11,21 +11,7 @@ from typing import Any, Protocol
 from msgspec import Raw
 from msgspec.structs import replace
 
-from windlass.core.changes import (
-    Adjust,
-    BlobPut,
-    Change,
-    CommandPut,
-    CommandTaken,
-    EffectPut,
-    ItemsDropped,
-    ItemsPut,
-    LetterPut,
-    ManifestPut,
-    QuestionPut,
-    RunPut,
-    Write,
-)
+from windlass.core.changes import Adjust, LetterPut, RunPut, TurnBegun, Write
 from windlass.core.clock import Clock
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import (
@@ -38,18 +24,20 @@ from windlass.core.errors import (
 from windlass.core.owner import is_alive
 from windlass.core.records import ENCODER, Command, Head, Item, Owner, Question, RunRecord
 from windlass.core.tallies import Answer
+from windlass.core.thread import REOPENING, place_of
 from windlass.stores.base import LEASE_SECONDS
 from windlass.stores.checks import OF_QUESTIONS, answer, check_birth, check_write, encoded, owned
 from windlass.stores.queries import queries
 from windlass.stores.sqlite_anchor import TICKS
+from windlass.stores.sqlite_changes import Statement, item_row, prepare
 from windlass.stores.sqlite_file import Link
-from windlass.stores.sqlite_read import QUESTION, compression, opened, sealed, to_record
+from windlass.stores.sqlite_read import QUESTION, opened, sealed, to_record
 from windlass.stores.sqlite_tallies import keep, may, run_of, tally
-from windlass.stores.tallies import Changed, check_adjust, check_unfenced, settle
+from windlass.stores.sqlite_threads import check_begin, check_place, check_reopening
+from windlass.stores.tallies import Changed, check_unfenced, settle
 
 SQL = queries("sqlite")
 MOVE_HEAD, MOVE_HEAD_AND_RELEASE, ADD_ROW = SQL["move_head"], SQL["move_head_and_release"], SQL["add_row"]
-Statement = tuple[str, tuple[Any, ...]]
 NO_CHANGES: tuple[Sequence[Statement], Sequence[Adjust]] = ((), ())
 NOTHING: tuple[Changed, tuple[Answer, ...]] = ({}, ())
 FORGET_SECONDS = 86_400.0  # an owner that ran out so long ago and holds nothing is forgotten
@@ -101,7 +89,7 @@ class Commit:
     """Write rows and changes, fenced by epoch and head."""
 
     label = "commit"
-    __slots__ = ("adjusts", "births", "changes", "write")
+    __slots__ = ("adjusts", "begins", "births", "changes", "write")
 
     def __init__(self, write: Write) -> None:
         check_write(write)
@@ -112,11 +100,16 @@ class Commit:
             self.births = [born(put) for put in puts if isinstance(put, RunPut)]
             puts = tuple(put for put in puts if not isinstance(put, RunPut))
         self.changes, self.adjusts = prepare(write.run, puts) if puts else NO_CHANGES
+        self.begins = next((put for put in puts if isinstance(put, TurnBegun)), None)
 
     def apply(self, link: Link, held: Holdings) -> tuple[Answer, ...]:
         """Move the head if the fence holds, then append; tallies are worked out before anything is written."""
         write, head = self.write, self.write.head
         no = held.number(link, write.run)
+        if self.begins is not None:
+            check_begin(link, no, write.run, self.begins)
+        for birth in self.births:
+            check_place(link, birth.record)
         changed, answers = settle(self.adjusts, partial(tally, link)) if self.adjusts else NOTHING
         at = write.rows[-1].at if write.rows else held.clock.now()
         sql = MOVE_HEAD_AND_RELEASE if write.release else MOVE_HEAD
@@ -166,6 +159,7 @@ class Create:
         record, head = self.record, self.first.head
         if link.value(SQL["run_number"], (record.id,)) is not None:
             raise RunExists(f"run {record.id!r} exists in {held.url}")
+        check_place(link, record)
         changed, answers = settle(self.adjusts, partial(tally, link))
         self._add(link, held)
         keep(link, changed)
@@ -186,7 +180,8 @@ class Create:
         at = self.first.rows[-1].at if self.first.rows else record.created_at
         link.execute(
             SQL["add_run"],
-            (record.id, record.tenant, record.definition, self.tags, head.status, 0 if owner is None else 1,
+            (record.id, record.tenant, record.definition, self.tags, record.thread if record.turn else None,
+             place_of(record), head.status, 0 if owner is None else 1,
              None if owner is None else owner.id, head.branch, head.n, head.seq, head.due_at, head.crashes,
              record.created_at, at),
         )  # fmt: skip
@@ -229,6 +224,8 @@ class Post:
             raise RunUnknown(command.run, held.url)
         if link.value(SQL["command"], (command.id,)) is not None:
             return False
+        if command.verb in REOPENING:
+            check_reopening(link, no, command)
         answered = self._answered(link) if command.verb in OF_QUESTIONS else None
         link.execute(SQL["post_command"], (no, command.id, *self.body))
         if answered is not None:
@@ -432,68 +429,3 @@ def stale(link: Link, run: str, epoch: int, after: int | None) -> StaleLease:
         return StaleLease(f"run {run} does not exist")
     mine = f"epoch {epoch}" if after is None else f"epoch {epoch} after event {after}"
     return StaleLease(f"run {run} is at epoch {found[0][1]}, event {found[0][2]}: a write of {mine} is refused")
-
-
-def prepare(run: str, puts: Sequence[Change]) -> tuple[list[Statement], list[Adjust]]:
-    """Encode changes before their transaction begins; what becomes of tallies is only known inside it.
-
-    Raises:
-        StoreError: a change cannot be kept.
-    """
-    prepared: list[Statement] = []
-    adjusts: list[Adjust] = []
-    try:
-        for change in puts:
-            if isinstance(change, Adjust):
-                check_adjust(change)
-                adjusts.append(change)
-            else:
-                prepared += statements(run, change)
-    except (TypeError, ValueError) as error:
-        raise StoreError(f"run {run}: a change cannot be kept: {error}") from error
-    return prepared, adjusts
-
-
-def statements(run: str, change: Change) -> list[Statement]:
-    """Turn a change into statements: SQL, and its bindings after the run's number."""
-    match change:
-        case QuestionPut(question) if question.run == run:
-            return [(SQL["save_question"], (question.id, question.status, *sealed(question)))]
-        case EffectPut(effect):
-            key = (effect.tree, effect.address, effect.run, effect.branch, effect.name, effect.key)
-            return [(SQL["save_effect"], (*key, *sealed(effect)))]
-        case CommandTaken(id_):
-            return [(SQL["take_command"], (id_,))]
-        case CommandPut(command):
-            target = (command.id, command.run, command.verb == "child")
-            return [(SQL["post_to_other"], (*target, *sealed(command)))]
-        case ItemsPut(items):
-            return [(SQL["add_item"], item_row(run, item)) for item in items]
-        case ItemsDropped(address, attempt, lane, before):
-            return [(SQL["drop_items"], (address, attempt, lane, before))]
-        case BlobPut(blob):
-            digest = bytes.fromhex(blob.digest)
-            packed = (digest, len(blob.content), *pack(blob.content))
-            # A prune that has found it unused must not delete it now.
-            return [(SQL["add_blob"], packed), (SQL["unmark_blob"], (digest,))]
-        case ManifestPut(manifest) if manifest.run == run:
-            kept = (manifest.seq, manifest.branch, manifest.n, bytes.fromhex(manifest.digest))
-            return [(SQL["add_manifest"], (*kept, ENCODER.encode(manifest.blobs).decode(), manifest.body))]
-        case LetterPut(letter):
-            names = (letter.tenant, letter.definition, letter.node, letter.pattern, letter.reason, letter.status)
-            return [(SQL["save_letter"], (letter.id, letter.run, *names, letter.at, *sealed(letter)))]
-        case _:
-            raise StoreError(f"run {run}: a {type(change).__name__} that is unknown or of another run cannot be kept")
-
-
-def item_row(run: str, item: Item) -> tuple[Any, ...]:
-    """Return an item's bindings after the run's number."""
-    if item.run != run:
-        raise StoreError(f"run {run}: an item of run {item.run} cannot be kept")
-    return (item.arrival, item.lane, item.address, item.attempt, item.ordinal, *sealed(item))
-
-
-def pack(content: bytes) -> tuple[int, bytes]:
-    """Compress if that makes it smaller: a flag, and what is kept."""
-    packed: bytes = compression().compress(content)
-    return (1, packed) if len(packed) < len(content) else (0, content)

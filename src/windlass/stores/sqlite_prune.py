@@ -23,8 +23,8 @@ from windlass.policies.keys import tally_key
 from windlass.stores import retention, sqlite_start
 from windlass.stores.queries import queries
 from windlass.stores.retention import Mark, Pruned, Rule, Stretch
+from windlass.stores.sqlite_changes import pack
 from windlass.stores.sqlite_file import Link, latest, schema_of
-from windlass.stores.sqlite_jobs import pack
 from windlass.stores.sqlite_kin import Kin
 from windlass.stores.sqlite_read import BEYOND, EFFECT, LAST, NAMES, opened, to_manifest, to_record, to_row
 
@@ -72,10 +72,11 @@ class Prune:
         self.stop = stop
         self.done = Pruned()
         self.kin = Kin(link)
+        self.late: list[tuple[int, str]] | None = []  # last turns of threads: they go after the others
 
     def run(self) -> dict[str, Any]:
         """Do all of it."""
-        before = self._bytes()
+        before = _bytes(self.link)
         if not self.rule.dry_run:
             for no, _ in self.link.execute(SQL["pruned_run_marks"]).fetchall():
                 self._clear(no)
@@ -92,14 +93,14 @@ class Prune:
             except StoreCorrupt:  # what is damaged is left as it is: it may be all there is to repair it from
                 self.done.keep("damaged")
         self._remove_children(left)
+        late, self.late = self.late, None  # from now on what stays is counted
+        for no, run in late or ():
+            self._remove(no, run)
         if not self.rule.dry_run:
             self._sweep()
             self._shrink()
-        free = self.link.value("PRAGMA freelist_count") * self.link.value("PRAGMA page_size")
-        return self.done.told(self.rule, bytes_before=before, bytes=self._bytes(), free=free)
-
-    def _bytes(self) -> int:
-        return int(self.link.value("PRAGMA page_count") * self.link.value("PRAGMA page_size"))
+        free = _bytes(self.link, "freelist_count")
+        return self.done.told(self.rule, bytes_before=before, bytes=_bytes(self.link), free=free)
 
     def _write(self, work: Callable[[], Any]) -> Any:
         """Do a little in one transaction, and leave the file to others for as long as it took."""
@@ -151,8 +152,11 @@ class Prune:
         why = self._reason_to_keep(no, run) if self.rule.dry_run else self._write(lambda: self._unlist(no, run))
         if why == "gone":  # another prune was faster
             return
-        if why:
+        if why == "turn" and self.late is not None:
+            self.late.append((no, run))
+        elif why:
             self.done.keep(why)
+        if why:
             return
         self.done.runs += 1
         self.done.rows += rows
@@ -171,24 +175,19 @@ class Prune:
         status, updated_at, owner = found[0]
         if status not in self.rule.statuses or updated_at >= self.rule.before:
             return "active"
-        if owner is not None and self._is_alive(run):
+        if owner is not None and _is_alive(self.link, run, self.rule.now):
             return "owned"
         self.kin.look()
         if self.kin.forks(run):
             return "forked"
         if self.link.value(SQL["has_open_question"], (no,)) or self.link.value(SQL["has_command"], (no,)):
             return "asked"
+        if self.link.value(SQL["turn_stays"], (no,)):
+            return "turn"
         effects = self.link.execute(SQL["effects_of_run"], (run, None))
         if any(EFFECT.decode(opened(*row)).status in IN_DOUBT for row in effects):
             return "in doubt"
         return ""
-
-    def _is_alive(self, run: str) -> bool:
-        record = to_record(self.link.execute(SQL["one_run"], (run,)).fetchall()[0])
-        until = record.owner_until
-        return record.owner is not None and until is not None and (
-            until > self.rule.now and is_alive(record.owner) is not False
-        )  # fmt: skip
 
     def _unlist(self, no: int, run: str) -> str:
         """Take a run out of every list: from here on it is unknown. The effects of a tree go with its first run."""
@@ -229,6 +228,8 @@ class Prune:
         """Drop a run's history from before the rule's time."""
         if self.link.value(SQL["is_quarantined"], (no,)):
             self.done.keep("damaged")
+            return
+        if self.link.value(SQL["is_waiting_turn"], (no,)) is not None:  # its input stands in its first row
             return
         last_step = (self.link.value(SQL["last_step"], (no, branch)) or 0) & LAST
         forks = self.kin.forks(run)
@@ -389,3 +390,13 @@ def batches(digests: list[str]) -> Iterator[list[str]]:
     """Cut a list into what fits into a transaction."""
     for begin in range(0, len(digests), MOST_ROWS):
         yield digests[begin : begin + MOST_ROWS]
+
+
+def _bytes(link: Link, pages: str = "page_count") -> int:
+    return int(link.value(f"PRAGMA {pages}") * link.value("PRAGMA page_size"))
+
+
+def _is_alive(link: Link, run: str, now: float) -> bool:
+    record = to_record(link.execute(SQL["one_run"], (run,)).fetchall()[0])
+    until = record.owner_until
+    return record.owner is not None and until is not None and (until > now and is_alive(record.owner) is not False)

@@ -27,6 +27,8 @@ from windlass.core.queries import (
     Rows,
     Runs,
     Tallies,
+    Threads,
+    Turns,
     Work,
 )
 from windlass.core.records import (
@@ -46,6 +48,7 @@ from windlass.core.records import (
 )
 from windlass.core.states import CREATED, PAUSED, RUNNING, UNFINISHED, WAITING, Status
 from windlass.core.tallies import Tally
+from windlass.core.thread import is_queued
 from windlass.policies.tally import kind_of
 from windlass.stores.checks import encoded, verify_blob, verify_manifest, verify_rows, verify_sequence, verify_tail
 from windlass.stores.queries import queries
@@ -68,6 +71,7 @@ LETTER_STATUSES = ("open", "retried", "resolved", "dropped")
 BEYOND = "\U0010ffff"  # behind every character that a key has
 MOST_RUNS = (1 << 31) - 1  # a run's number is the upper half of a log key
 LAST = (1 << 32) - 1  # the low half of a log key
+LAST_PLACE = (1 << 63) - 1
 FEW = 8  # runs of one tenant and definition that a look for work reads at first, and how many times more the next time
 
 
@@ -191,6 +195,8 @@ def _asked(query: Runs) -> dict[str, Any]:
 
 
 def _runs(link: Link, query: Runs, clock: Clock) -> list[RunRecord]:
+    if query.thread is not None:
+        return _of_threads(link, query, clock)
     asked = _asked(query)
     try:
         if query.parent is not None or query.under is not None:
@@ -212,6 +218,30 @@ def _runs(link: Link, query: Runs, clock: Clock) -> list[RunRecord]:
             raise
         LOG.warning("some runs cannot be read; `windlass store check` says more: %s", error)
         return _whole_runs(link, query, asked, clock)
+
+
+def _of_threads(link: Link, query: Runs, clock: Clock) -> list[RunRecord]:
+    turns = {run for (run,) in link.execute(SQL["turn_ids"], (query.thread,))}
+    ids = turns if query.ids is None else turns & {*query.ids}
+    return _runs(link, replace(query, thread=None, ids=tuple(sorted(ids))), clock) if ids else []
+
+
+def _turns(link: Link, query: Turns, _: Clock) -> list[RunRecord]:
+    asked = {
+        "thread": query.thread, "tenant": query.tenant, "definition": query.definition, "limit": max(query.limit, 0),
+        "below": LAST_PLACE if query.below is None else query.below,
+        "above": 0 if query.above is None else query.above,
+    }  # fmt: skip
+    sql = SQL["list_live_turns"] if query.live else SQL["list_turns"]
+    return [to_record(row) for row in link.execute(sql, asked)]
+
+
+def _threads(link: Link, query: Threads, _: Clock) -> list[RunRecord]:
+    asked = {
+        "definitions": _names(query.definitions), "tenant": query.tenant, "after": query.after,
+        "limit": max(query.limit, 0),
+    }  # fmt: skip
+    return [to_record(row) for row in link.execute(SQL["list_threads"], asked)]
 
 
 def _work(link: Link, query: Work, clock: Clock) -> list[RunRecord]:
@@ -321,12 +351,15 @@ def _has_work(link: Link, no: int, record: RunRecord, query: Runs, clock: Clock)
         return False
     if owner is not None and until is not None and until > clock.now() and is_alive(owner) is not False:
         return False
-    if head.status in (CREATED, RUNNING):
+    if head.status is RUNNING or (head.status is CREATED and not is_queued(record)):
         return True
     if head.status is WAITING and head.due_at is not None and head.due_at <= (query.due_before or 0.0):
         return True
     try:
-        return head.status in (WAITING, PAUSED) and bool(link.execute(SQL["waiting_commands"], (no,)).fetchall())
+        if head.status is CREATED and link.value(SQL["turn_is_behind"], (no,)) is None:
+            return True
+        asked = link.execute(SQL["waiting_commands"], (no,)).fetchall()
+        return bool(asked) and head.status in (CREATED, WAITING, PAUSED)
     except apsw.Error:
         return False
 
@@ -438,6 +471,8 @@ def _names(names: Sequence[str] | None) -> str | None:
 ANSWERS: dict[type, Callable[..., list[Any]]] = {
     Runs: _runs,
     Work: _work,
+    Turns: _turns,
+    Threads: _threads,
     Rows: _rows,
     Manifests: _manifests,
     Questions: _questions,

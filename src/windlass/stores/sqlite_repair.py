@@ -35,11 +35,11 @@ from windlass.stores.base import row_digest
 from windlass.stores.queries import queries
 from windlass.stores.retention import snapshot
 from windlass.stores.sqlite_anchor import adopt, name_of, read, repaired_name
+from windlass.stores.sqlite_changes import pack
 from windlass.stores.sqlite_check import Found, Seen, Tell, check_store, problems_of
 from windlass.stores.sqlite_derived import branch_off, mend, stand_of
 from windlass.stores.sqlite_file import Link, schema_of
 from windlass.stores.sqlite_file import connect as open_link
-from windlass.stores.sqlite_jobs import pack
 from windlass.stores.sqlite_place import MEMORY, path_of
 from windlass.stores.sqlite_read import LAST, to_manifest, to_row
 from windlass.stores.sqlite_salvage import exchange, finish, is_begun, salvage, spares_tables

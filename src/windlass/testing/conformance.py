@@ -26,6 +26,7 @@ from windlass.testing.conformance_letters import LetterChecks
 from windlass.testing.conformance_order import OrderChecks
 from windlass.testing.conformance_retention import RetentionChecks
 from windlass.testing.conformance_tallies import TallyChecks, TallyFindChecks
+from windlass.testing.conformance_threads import ThreadChecks
 from windlass.testing.conformance_tokens import TokenChecks
 from windlass.testing.conformance_turns import TurnChecks
 from windlass.testing.conformance_writes import WriteChecks
@@ -34,7 +35,7 @@ from windlass.testing.conformance_writes import WriteChecks
 @pytest.mark.asyncio
 class StoreConformance(
     WriteChecks, LeaseChecks, FindChecks, BesideChecks, TokenChecks, OrderChecks, KeptChecks, CrowdChecks, EndChecks,
-    RetentionChecks, TallyChecks, TallyFindChecks, LetterChecks, TurnChecks, ChildChecks,
+    RetentionChecks, TallyChecks, TallyFindChecks, LetterChecks, TurnChecks, ChildChecks, ThreadChecks,
 ):  # fmt: skip
     """All checks; override `make`."""
 

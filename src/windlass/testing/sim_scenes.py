@@ -28,6 +28,7 @@ from windlass.testing.sim_people import PEOPLE
 from windlass.testing.sim_play import Outcome, Scene, Simulation, here
 from windlass.testing.sim_process import PROCESS
 from windlass.testing.sim_signals import SIGNALS
+from windlass.testing.sim_threads import THREADS
 
 T = TypeVar("T")
 ROUNDS, FAILURES = 2, 2  # of the loop, of the flaky task
@@ -384,6 +385,7 @@ SCENES: dict[str, Scene] = {
         *SIGNALS,
         *FAMILY,
         *FRAMES,
+        *THREADS,
         *BOUNDS,
     )
 }

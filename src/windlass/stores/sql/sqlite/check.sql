@@ -65,7 +65,7 @@ WHERE NOT EXISTS (SELECT 1 FROM meta WHERE name = 'prune.run:' || items.run_no);
 -- name: runs_after
 -- Walk the runs with what never changes about them, a page at a time.
 SELECT runs.no, runs.id, runs.status, runs.branch, runs.n, runs.seq, runs.due_at, runs.crashes, runs.tenant,
-    runs.definition, runs.tags, runs.created_at, records.digest, records.body
+    runs.definition, runs.tags, runs.thread, runs.place, runs.created_at, records.digest, records.body
 FROM runs NOT INDEXED LEFT JOIN records ON records.no = runs.no
 WHERE runs.no > ?1
 ORDER BY runs.no

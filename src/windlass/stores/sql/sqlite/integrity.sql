@@ -91,14 +91,14 @@ DELETE FROM effects WHERE no = ?;
 -- name: stand
 -- Let a run stand where its log says.
 UPDATE runs SET status = ?2, branch = ?3, n = ?4, seq = ?5, due_at = ?6, crashes = ?7, tenant = ?8, definition = ?9,
-    tags = ?10, created_at = ?11, owner = NULL, epoch = epoch + 1, tick = tick + 1
+    tags = ?10, thread = ?11, place = ?12, created_at = ?13, owner = NULL, epoch = epoch + 1, tick = tick + 1
 WHERE no = ?1;
 
 -- name: make_run
 -- Make the line of a run anew; nobody can hold it, so its epoch only has to be one.
-INSERT INTO runs (no, id, tenant, definition, tags, status, epoch, owner, branch, n, seq, due_at, crashes, created_at,
-    updated_at)
-VALUES (?1, ?8, ?9, ?10, ?11, ?2, 1, NULL, ?3, ?4, ?5, ?6, ?7, ?12, ?13);
+INSERT INTO runs (no, id, tenant, definition, tags, thread, place, status, epoch, owner, branch, n, seq, due_at, crashes,
+    created_at, updated_at)
+VALUES (?1, ?8, ?9, ?10, ?11, ?12, ?13, ?2, 1, NULL, ?3, ?4, ?5, ?6, ?7, ?14, ?15);
 
 -- name: branch_off
 -- Let a run go on from where it stands on another branch.

@@ -1,7 +1,8 @@
 -- name: add_run
 -- Make a run; its number is the key of its log.
-INSERT INTO runs (id, tenant, definition, tags, status, epoch, owner, branch, n, seq, due_at, crashes, created_at, updated_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+INSERT INTO runs (id, tenant, definition, tags, thread, place, status, epoch, owner, branch, n, seq, due_at, crashes,
+    created_at, updated_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: add_record
 -- Keep what never changes about a run.
@@ -112,6 +113,10 @@ WITH wanted (no) AS (
     UNION ALL
     SELECT no FROM runs INDEXED BY runs_free
     WHERE :ids IS NULL AND :started AND owner IS NULL AND status IN ('created', 'running')
+    AND (place IS NULL OR status = 'running')
+    UNION ALL
+    SELECT no FROM runs INDEXED BY runs_queued
+    WHERE :ids IS NULL AND :started AND place IS NOT NULL AND owner IS NULL AND status = 'created'
     UNION ALL
     SELECT no FROM runs INDEXED BY runs_due
     WHERE :ids IS NULL AND :due_before IS NOT NULL AND owner IS NULL AND status = 'waiting' AND due_at <= :due_before
@@ -131,8 +136,13 @@ LEFT JOIN quarantine ON quarantine.run_no = runs.no
 WHERE runs.no IN (SELECT no FROM wanted)
 AND (
     NOT :claimable
-    OR ((runs.status IN ('created', 'running') OR (runs.status = 'waiting' AND runs.due_at <= :due_before)
-        OR (runs.status IN ('waiting', 'paused') AND EXISTS (
+    OR ((runs.status = 'running' OR (runs.status = 'waiting' AND runs.due_at <= :due_before)
+        OR (runs.status = 'created' AND (runs.place IS NULL OR NOT EXISTS (
+            SELECT 1 FROM runs AS before INDEXED BY runs_live
+            WHERE before.thread = runs.thread AND before.tenant = runs.tenant AND before.definition = runs.definition
+            AND before.place < runs.place AND before.place IS NOT NULL
+            AND before.status IN ('created', 'running', 'waiting', 'paused'))))
+        OR (runs.status IN ('created', 'waiting', 'paused') AND EXISTS (
             SELECT 1 FROM commands INDEXED BY commands_waiting WHERE run_no = runs.no AND body IS NOT NULL)))
         AND (runs.owner IS NULL OR runs.owner NOT IN (SELECT value FROM json_each(:live)))
         AND quarantine.reason IS NULL)
