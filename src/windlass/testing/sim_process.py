@@ -228,6 +228,7 @@ class Process:
     def end(self) -> None:
         """Be no more; whoever waits for an answer hears that."""
         self.state = "dead"
+        self.loop.is_calm = False
         self.died(self)
         self.held.clear()
         for answer in self.asked:
@@ -239,6 +240,7 @@ class Process:
         self.told("stall")
         self.beat()
         self.state = "stalled"
+        self.loop.is_calm = False
         self.overtaken = True
         self.loop.call_later(LONG_STALL, self._wake, context=self.around)
 
