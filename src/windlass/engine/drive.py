@@ -82,7 +82,7 @@ class Drive:
             self._begin_escalations()
         if self.journal.posted and not self.journal.is_behind:
             posted, self.journal.posted = self.journal.posted, []
-            self.services.nest.deliver(posted)
+            self.services.nest.deliver(self.journal.record, posted)
 
     def _begin_escalations(self) -> None:
         begin, ids = self.services.escalate, self.escalated

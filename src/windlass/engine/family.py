@@ -1,7 +1,7 @@
 """Looking at a tree of runs: what goes on below a run, which questions are open there, and all events as one stream."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import suppress
 
 from msgspec.structs import replace
@@ -20,20 +20,26 @@ MOST_RUNS = 100_000
 SETTLED = frozenset({*ENDED, PAUSED, WAITING})
 
 
-async def is_going_on(
-    services: Services, record: r.RunRecord, here: Sequence[r.RunRecord], *, timers: bool
-) -> bool:  # fmt: skip
+def is_near(record: r.RunRecord, here: Iterable[r.RunRecord]) -> bool:
+    """Say whether this process does something below a run, of what it waits for; then no store need be asked.
+
+    Args:
+        here: runs that this process drives, or carries the end of: they tell those above them when that is done.
+    """
+    return any(
+        one.origin is not None and record.id in one.origin.line and one.origin.base == base_of(record) for one in here
+    )
+
+
+async def is_going_on(services: Services, record: r.RunRecord, *, timers: bool) -> bool:
     """Say whether something happens by itself below a run that waits, of what it waits for.
 
     Looked at until nothing has moved meanwhile: an end is on its way from one run to another between two looks.
 
     Args:
-        here: runs that this process drives: they tell those above them when that has ended.
         timers: what waits for a time counts as waiting.
     """
-    store, base = services.store, base_of(record)
-    if any(one.origin is not None and record.id in one.origin.line and base_of(one) == base for one in here):
-        return True
+    store = services.store
     if not await store.find(queries.Runs(parent=record.id, limit=1)):
         return False
     seen: list[r.RunRecord] = []

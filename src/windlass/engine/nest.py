@@ -63,17 +63,21 @@ class Nest:
         """Release a child that was perhaps made: the store has failed."""
         self.drives.let_go(birth.record.id)
 
-    def deliver(self, posted: Sequence[tuple[str, str]]) -> None:
-        """Let the runs that something was posted to take it, in the background, as far as this process may."""
+    def deliver(self, record: r.RunRecord, posted: Sequence[tuple[str, str]]) -> None:
+        """Let the runs that a run has posted to take it, in the background, as far as this process may."""
         if not self.drives.closing:
             for run, verb in posted:
-                self.services.seams.background(self._deliver(run, verb), f"{verb} for {run}")
+                self.drives.telling.append(record)
+                self.services.seams.background(self._deliver(record, run, verb), f"{verb} for {run}")
 
-    async def _deliver(self, run: str, verb: str) -> None:
+    async def _deliver(self, record: r.RunRecord, run: str, verb: str) -> None:
         try:
             await self.control.pass_on(run, verb)
         except RunUnknown:  # it fell away meanwhile
             return
+        finally:
+            self.drives.telling.remove(record)
+            self.drives.tell_above(record)
 
     async def adopted(self, record: r.RunRecord, branch: int, place: tuple[str, str], number: int) -> r.Parent | None:
         """Find the run whose effects a child adopts: the same child of an earlier attempt, branch or fork.
