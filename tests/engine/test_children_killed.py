@@ -11,9 +11,11 @@ import pytest
 from windlass import Context, Pipeline, Runtime, task
 from windlass.core import crashpoint
 from windlass.core.queries import Commands, Runs
+from windlass.engine import loop
 from windlass.stores.base import open_store
 
-LABELS = ("commit.inside", "commit.after", "child.start", "claim.after", "effect.call.before")
+LABELS = ("commit.inside", "commit.after", "child.start", "effect.call.before")
+PLACES = [*((label, waits) for label in LABELS for waits in ("here", "parked")), ("claim.after", "parked")]
 
 
 @task
@@ -75,8 +77,11 @@ def live(url: str, label: str, number: int) -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("label", LABELS)
-def test_each_child_is_one_and_pays_once(tmp_path: Path, label: str) -> None:
+@pytest.mark.parametrize(("label", "waits"), PLACES)
+def test_each_child_is_one_and_pays_once(
+    tmp_path: Path, label: str, waits: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "SOON_SECONDS", loop.SOON_SECONDS if waits == "here" else 0.0)
     url, BOOK[0] = f"sqlite:///{tmp_path}/runs.db", str(tmp_path / "book")
     Path(BOOK[0]).touch()
     dice = random.Random(label)

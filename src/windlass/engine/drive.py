@@ -68,6 +68,7 @@ class Drive:
         self.turns: Turns
         self.direct: Activation | None = None  # runs in the task that takes the turns
         self.alarm = Alarm(services.seams.clock, self.running)
+        self.lingers_until: float | None = None  # for children that are driven here
         self._wake: asyncio.Future[None] | None = None
         self._slice = 0.0
 

@@ -195,7 +195,10 @@ class Drives:
         if task.cancelled() or self.closing:
             return
         self.slots.next()
+        origin = loop.journal.record.origin
         self.tell_above(loop.journal.record)
+        if origin is not None and (above := self.loops.get(origin.run)) is not None:
+            above.wake()  # it may have waited here for this one, which perhaps has only parked
         error = task.exception()
         if error is not None:
             self.broken[run] = error

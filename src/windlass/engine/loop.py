@@ -186,6 +186,7 @@ class RunLoop(Drive):
         for outcome in outcomes:
             activation = outcome.activation
             self.running.pop(activation.address, None)
+            self.lingers_until = None
             if self.guard.is_on:
                 self.guard.ended(activation.address, outcome.error, is_stopped=bool(outcome.stopped))
             held = self.held.get(activation.node.id)
@@ -296,9 +297,20 @@ class RunLoop(Drive):
         children = [id_ for one in pending for id_ in one.open_children]
         if self.news:
             return
+        if children and not waiting and self._lingers(children, now):
+            await self._wait(self.lingers_until)
+            return
         self.journal.say("run.parked", questions=waiting, children=children, due_at=due)
         self.over = True
         await self.journal.write("record", status=WAITING, due_at=due, release=True)
+
+    def _lingers(self, children: list[str], now: float) -> bool:
+        """Say whether to wait here for children: what ends soon is not worth giving the run up, and taking it again."""
+        if self.guard.is_on or self.journal.head.crashes or not self.services.nest.are_near(children):
+            return False  # what it holds of limits and budgets they may need; and if they kill their owner, it is not its
+        if self.lingers_until is None:
+            self.lingers_until = now + SOON_SECONDS
+        return now < self.lingers_until <= now + SOON_SECONDS
 
     async def _wait(self, due: float | None) -> None:
         """Wait for an outcome, a command or a due time."""

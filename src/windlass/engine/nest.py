@@ -50,6 +50,11 @@ class Nest:
         """Whether a child may be driven here at once; others wait for a slot, here or in any worker."""
         return self.drives.slots.has_room and not self.drives.closing
 
+    def are_near(self, children: Sequence[str]) -> bool:
+        """Whether one of these is driven here, and nobody waits for the slot of a run that waits for it."""
+        drives = self.drives
+        return drives.slots.has_room and not drives.closing and any(child in drives.tasks for child in children)
+
     def begin(self, birth: Birth, blueprint: Blueprint) -> None:
         """Drive a child that was just made: here if it was made owned, else as soon as there is a slot."""
         run = birth.record.id
