@@ -179,6 +179,20 @@ class Blueprint:
     input_type: Any = Any
     version: str = ""
     fingerprint: str = ""
+    has_streams: bool = field(init=False)  # some node feeds a stream edge
+    recorded: Mapping[str, Any] = field(init=False)  # what the record of each run says of it
+
+    def __post_init__(self) -> None:
+        """Work out once what every run would work out again."""
+        recorded = {
+            "definition": self.name,
+            "fingerprint": self.fingerprint,
+            "structure": msgspec.Raw(msgspec.json.encode(self.structure)),
+            "channels": {name: channel.kind for name, channel in self.channels.items()},
+            "sources": {name: node.source_digest for name, node in self.nodes.items() if node.source_digest},
+        }
+        object.__setattr__(self, "recorded", recorded)
+        object.__setattr__(self, "has_streams", any(node.streams_to for node in self.nodes.values()))
 
 
 class Definition(Protocol):

@@ -4,7 +4,6 @@ from hashlib import sha256
 from typing import Any
 
 import msgspec
-from msgspec import Raw
 
 from windlass.core import records as r
 from windlass.core.blueprint import Blueprint
@@ -74,14 +73,10 @@ def conceive(
     """
     now = services.seams.clock.now()
     record = r.RunRecord(
-        id=run, definition=blueprint.name, fingerprint=blueprint.fingerprint, tenant=options.tenant,
-        roles=options.roles, thread=options.thread, tags=options.tags, origin=origin, parent=parent,
-        shard=int(sha256(run.encode()).hexdigest()[:8], 16) % 64,
-        source=options.source, input_digest=given.digest, durability=options.durability or blueprint.durability,
-        structure=Raw(msgspec.json.encode(blueprint.structure)),
-        channels={name: channel.kind for name, channel in blueprint.channels.items()},
-        sources={name: node.source_digest for name, node in blueprint.nodes.items() if node.source_digest},
-        created_at=now, updated_at=now,
+        id=run, tenant=options.tenant, roles=options.roles, thread=options.thread, tags=options.tags, origin=origin,
+        parent=parent, shard=int(sha256(run.encode()).hexdigest()[:8], 16) % 64, source=options.source,
+        input_digest=given.digest, durability=options.durability or blueprint.durability, created_at=now,
+        updated_at=now, **blueprint.recorded,
     )  # fmt: skip
     position = Position(run, record.channels)
     journal = Journal(services.store, services.seams, record, position, lambda: None, {}, blueprint.codec)

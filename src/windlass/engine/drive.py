@@ -41,7 +41,7 @@ class Drive:
         self.items = ItemLog(self.journal, self.wake)
         self.guard = Guard(services, blueprint, self.journal)
         self.guard.wake = self._passed_on
-        self.has_streams = any(node.streams_to for node in blueprint.nodes.values())
+        self.has_streams = blueprint.has_streams
         self.ready: deque[str] = deque()
         self.held: dict[str, deque[str]] = {}  # by node: ready, but at the node's concurrency
         # Address → why: a "retry" has its time, as has what is "held" by a limit; or it "waits", or "starves".

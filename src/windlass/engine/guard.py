@@ -30,7 +30,6 @@ from windlass.core.tallies import (
     Verb,
 )
 from windlass.engine.escrow import Escrow
-from windlass.engine.inherit import narrowed
 from windlass.engine.journal import Journal
 from windlass.engine.permits import FORGET_SECONDS, LOOK_AGAIN_SECONDS, Permits
 from windlass.engine.reconcile import Step
@@ -65,7 +64,7 @@ class Guard:
         self.escrow = Escrow(services.store, services.seams, record, rules.bounds, services.ceilings)
         self.kinds, self.depth = rules.kinds, rules.depth
         if record.origin is not None:
-            self.chains, self.kinds = narrowed(rules.chains, record.origin)
+            self.chains, self.kinds = rules.below(record.origin)
         self.gates = rules.gates
         self.permits = {key: Permits(limit) for key, limit in rules.limits.items()}
         self.probing: dict[str, set[str]] = {}  # address → breakers that its attempt probes

@@ -5,7 +5,7 @@ definition of the runs above it, and none of them can be widened afterwards.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 from msgspec.structs import replace
 
@@ -74,6 +74,8 @@ def spelled(layers: tuple[Layer, ...]) -> tuple[Grants, ...]:
     Raises:
         SecretInName: a secret stands in one.
     """
+    if not layers:
+        return ()
     words = tuple(
         (
             layer.name,
@@ -94,9 +96,10 @@ def read(grants: tuple[Grants, ...]) -> tuple[Layer, ...]:
     )
 
 
-def narrowed(
-    chains: Mapping[str, Chain], origin: Origin
-) -> tuple[dict[str, Chain], dict[str, frozenset[str]]]:  # fmt: skip
+Narrowed: TypeAlias = tuple[dict[str, Chain], dict[str, frozenset[str]]]
+
+
+def narrowed(chains: Mapping[str, Chain], origin: Origin) -> Narrowed:
     """Let a child's nodes do only what the runs above it may do as well; returns the kinds that are judged, too."""
     above = read(origin.grants)
     found = {node: replace(chain, layers=intersect(above, chain.layers)) for node, chain in chains.items()}

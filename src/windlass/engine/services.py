@@ -6,8 +6,10 @@ from typing import Any, NamedTuple
 
 from windlass.core.blueprint import Blueprint
 from windlass.core.clock import Seams
+from windlass.core.origin import Grants, Origin
 from windlass.core.records import Owner, RunRecord
 from windlass.core.talk import Model
+from windlass.engine.inherit import Narrowed, narrowed
 from windlass.engine.notifier import Notifier
 from windlass.engine.pool import Pool
 from windlass.policies.breaker import Breaker
@@ -61,7 +63,17 @@ class Rules:
         budgets = [each.budget for each in self.bounds.budgets]
         self.fan_out = next((budget.fan_out for budget in budgets if budget.fan_out is not None), None)
         self.depth = next((budget.depth for budget in budgets if budget.depth is not None), None)
+        self._below: dict[tuple[Grants, ...], Narrowed] = {}
         self.wraps = any(isinstance(budget.edge, WrapUp) for budget in budgets)
+
+    def below(self, origin: Origin) -> Narrowed:
+        """Return what the nodes of a child run may do; the children of one node may all do the same."""
+        known = self._below.get(origin.grants)
+        if known is None:
+            if len(self._below) >= MOST_RULES:
+                self._below.clear()
+            known = self._below[origin.grants] = narrowed(self.chains, origin)
+        return known
 
 
 def _gate(chain: Chain, tenant: str, definition: str) -> Gate:

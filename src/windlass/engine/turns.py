@@ -6,6 +6,7 @@ drive itself waits beside, so that it can begin another, and let go of the run w
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from windlass.core.clock import Seams
@@ -36,10 +37,11 @@ class Turns:
         """Take all turns; what a turn raises is raised here."""
         is_over = False
         while not is_over:
+            self._left = left = asyncio.get_running_loop().create_future()
             self.task = task = self.seams.spawn(self._take(), self.name)
-            self._left = asyncio.get_running_loop().create_future()
+            task.add_done_callback(partial(_let_go, left))
             try:
-                await asyncio.wait((task, self._left), return_when=asyncio.FIRST_COMPLETED)
+                await left
             except asyncio.CancelledError:  # the process leaves
                 task.cancel()
                 await asyncio.wait((task,), timeout=LEAVE_SECONDS if self.is_held() else None)
@@ -56,5 +58,9 @@ class Turns:
     def leave_behind(self) -> None:
         """Leave the task to whatever holds it; another takes the next turn."""
         self.task = None
-        if not self._left.done():
-            self._left.set_result(None)
+        _let_go(self._left)
+
+
+def _let_go(left: "asyncio.Future[None]", _: object = None) -> None:
+    if not left.done():
+        left.set_result(None)
