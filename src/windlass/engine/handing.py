@@ -21,7 +21,6 @@ from windlass.engine.control import Control
 from windlass.engine.dead import TAG, run_of
 from windlass.engine.redacting import cleaned
 from windlass.policies.budget import handed_to
-from windlass.policies.chain import bounds
 
 PAGE = 100
 TOLD = (  # what a letter says about what happened; not what became of it since
@@ -59,7 +58,7 @@ def bound(control: Control) -> frozenset[str]:
     drives = control.drives
     names = set(control.services.platform.handlers.values())
     for blueprint in drives.blueprints.values():
-        found = bounds(blueprint, control.services.platform)
+        found = control.services.bounds(blueprint)
         names |= {found.handler, *(handed_to(one.budget.edge) for one in found.budgets)}
     return frozenset(names & drives.blueprints.keys())
 

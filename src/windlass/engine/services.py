@@ -14,7 +14,7 @@ from windlass.engine.notifier import Notifier
 from windlass.engine.pool import Pool
 from windlass.policies.breaker import Breaker
 from windlass.policies.budget import WrapUp
-from windlass.policies.chain import NO_PLATFORM, Chain, bounds, resolve
+from windlass.policies.chain import NO_PLATFORM, Bounds, Chain, bounds, resolve
 from windlass.policies.limit import Limit
 from windlass.policies.platform import Platform
 from windlass.stores.base import Store
@@ -48,11 +48,13 @@ class Rules:
         wraps: a budget lets a run end at a node of its own.
     """
 
-    def __init__(self, blueprint: Blueprint, platform: Platform, tenant: str, roles: tuple[str, ...]) -> None:
+    def __init__(
+        self, blueprint: Blueprint, platform: Platform, bounds: Bounds, tenant: str, roles: tuple[str, ...]
+    ) -> None:  # fmt: skip
         self.blueprint = blueprint
         nodes = blueprint.nodes.items()
         self.chains = {name: resolve(node, blueprint, platform, tenant=tenant, roles=roles) for name, node in nodes}
-        self.bounds = bounds(blueprint, platform)
+        self.bounds = bounds
         self.kinds = {
             name: frozenset({"tool"}.union(*(layer.kinds for layer in chain.layers)))
             for name, chain in self.chains.items()
@@ -84,6 +86,14 @@ def _gate(chain: Chain, tenant: str, definition: str) -> Gate:
 
 
 @dataclass(slots=True)
+class Known:
+    """What was worked out of definitions under one platform, with the definition that it was worked out of."""
+
+    bounds: dict[str, tuple[Blueprint, Bounds]] = field(default_factory=dict)
+    rules: dict[tuple[str, str, tuple[str, ...]], Rules] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Services:
     """One Runtime's tools.
 
@@ -108,7 +118,7 @@ class Services:
     escalate: Callable[[str], Coroutine[Any, Any, str]] | None = None  # starts what a question was put to
     escalation_ended: Callable[[RunRecord], Coroutine[Any, Any, None]] | None = None
     nest: Any = None
-    _rules: dict[tuple[str, str, tuple[str, ...]], Rules] = field(default_factory=dict)
+    known: Known = field(default_factory=Known)
 
     @property
     def ceilings(self) -> Mapping[str, int]:
@@ -122,10 +132,18 @@ class Services:
         Raises:
             DefinitionError: a task names a limit that the platform does not declare.
         """
-        key = (blueprint.name, tenant, roles)
-        known = self._rules.get(key)
+        key, rules = (blueprint.name, tenant, roles), self.known.rules
+        known = rules.get(key)
         if known is None or known.blueprint is not blueprint:
-            if len(self._rules) >= MOST_RULES:
-                self._rules.clear()
-            known = self._rules[key] = Rules(blueprint, self.platform, tenant, roles)
+            if len(rules) >= MOST_RULES:
+                rules.clear()
+            known = rules[key] = Rules(blueprint, self.platform, self.bounds(blueprint), tenant, roles)
         return known
+
+    def bounds(self, blueprint: Blueprint) -> Bounds:
+        """Work out what is in force for a definition's runs as a whole, once."""
+        of, found = self.known.bounds.get(blueprint.name, (None, None))
+        if found is None or of is not blueprint:
+            found = bounds(blueprint, self.platform)
+            self.known.bounds[blueprint.name] = (blueprint, found)
+        return found

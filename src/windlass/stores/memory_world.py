@@ -115,6 +115,8 @@ class World:
                 return [self.record(kept) for kept in _first(wanted, query)]
             case queries.Work():
                 return [self.record(kept) for kept in _first(self._work(query, now), query)]
+            case queries.Questions() if not self.questions:
+                return []
             case queries.Questions():
                 questions = [QUESTION.decode(body) for body in self.questions.values()]
                 return _first([question for question in questions if _is_asked(question, query)], query)
@@ -139,6 +141,8 @@ class World:
         """Walk the runs that a query may be about, newest first."""
         if query.ids is None:
             return reversed(self.runs.values())
+        if len(query.ids) == 1:
+            return [self.runs[run] for run in query.ids if run in self.runs]
         named = (self.runs.get(run) for run in dict.fromkeys(query.ids))
         return sorted((kept for kept in named if kept is not None), key=attrgetter("no"), reverse=True)
 
@@ -154,26 +158,29 @@ class World:
         return letters[places[0] + 1 :] if places else []
 
     def _is_wanted(self, kept: Kept, query: queries.Runs, now: float) -> bool:
-        record, until = kept.record, self.lease(kept)[1]
+        record = kept.record
         return (
-            (query.ids is None or record.id in query.ids)
+            (query.statuses is None or kept.head.status in query.statuses)
             and (query.definitions is None or record.definition in query.definitions)
-            and (query.statuses is None or kept.head.status in query.statuses)
             and query.tenant in (None, record.tenant)
-            and _is_below(record, query)
-            and query.tags.items() <= record.tags.items()
+            and ((query.parent is None and query.under is None) or _is_below(record, query))
+            and (not query.tags or query.tags.items() <= record.tags.items())
             and (query.after is None or (query.after in self.runs and kept.no < self.runs[query.after].no))
-            and (not query.claimable or ((until is None or until <= now) and _has_work(kept, query.due_before)))
+            and (not query.claimable or self._may_be_claimed(kept, query.due_before, now))
         )
 
+    def _may_be_claimed(self, kept: Kept, due_before: float | None, now: float) -> bool:
+        return _has_work(kept, due_before) and (kept.owner is None or self.leases[kept.owner][1] <= now)
+
     def _work(self, query: queries.Work, now: float) -> list[Kept]:
-        asked = queries.Runs(claimable=True, definitions=query.definitions, due_before=query.due_before)
-        wanted = [kept for kept in self.runs.values() if self._is_wanted(kept, asked, now)]
+        names, due_before = query.definitions, query.due_before
         ready = [
-            (kept.record.tenant, ready_since(kept.head, kept.updated_at, query.due_before), kept)
-            for kept in wanted if kept.record.id not in query.besides
+            (kept.record.tenant, ready_since(kept.head, kept.updated_at, due_before), kept)
+            for kept in self.runs.values()
+            if (names is None or kept.record.definition in names)
+            and self._may_be_claimed(kept, due_before, now) and kept.record.id not in query.besides
         ]  # fmt: skip
-        return in_turn(ready, query.behind)
+        return in_turn(ready, query.behind) if len(ready) > 1 else [kept for _, _, kept in ready]
 
 
 def _is_below(record: RunRecord, query: queries.Runs) -> bool:

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import count
 from typing import Any, TypeVar
@@ -28,7 +28,9 @@ from windlass.engine import runtime as engine
 from windlass.engine.activation import Activation
 from windlass.engine.context import Context, SyncContext
 from windlass.engine.functions import run_function
+from windlass.engine.outputs import output
 from windlass.engine.runtime import Runtime
+from windlass.engine.services import Known
 from windlass.policies.chain import NO_PLATFORM
 from windlass.policies.platform import Platform
 from windlass.stores.memory import MemoryStore
@@ -186,13 +188,15 @@ class Simulation:
         script: what clients do; the schedule ends when it has ended.
         names: of the processes.
         platform: what all of them have declared for every run.
+        known: what was worked out of the definitions under this platform.
     """
 
     def __init__(
         self, tape: Tape, definitions: list[Definition], script: Callable[["Simulation"], Awaitable[None]],
-        names: tuple[str, ...] = ("one", "two"), platform: Platform = NO_PLATFORM,
+        names: tuple[str, ...] = ("one", "two"), platform: Platform = NO_PLATFORM, known: Known | None = None,
     ) -> None:  # fmt: skip
         self.platform = platform
+        self.known = known or Known()
         self.tape = tape
         self.definitions = definitions
         self.script = script
@@ -265,7 +269,7 @@ class Simulation:
                 await process.clock.sleep(AGAIN)
             else:
                 break
-        runtime.services.context = make_context
+        runtime.services.context, runtime.services.known = make_context, self.known
         await process.live(runtime, self.definitions)
 
     def _died(self, process: Process) -> None:
@@ -298,12 +302,16 @@ class Simulation:
         if rows != story.rows:
             self.watch.blame(f"{run}: the log is not what was written")
         blueprint = next((d.compile() for d in self.definitions if d.compile().name == kept.record.definition), None)
-        result = await reads.result(self.plain, run, blueprint)
-        self.runs[run] = (status.value, result.output)
+        value, is_whole = None, False
         if self.tape.budget != self.tape.taken[0]:
             again = await reads.replay(self.plain, run, blueprint)
             if again.differing:
                 self.watch.blame(f"{run}: a replay differs at {again.differing}")
+            is_whole = not kept.manifests  # a load goes through the same rows then
+            value = output(again.state, blueprint) if kept.head.status is COMPLETED else None
+        if not is_whole:
+            value = (await reads.result(self.plain, run, blueprint)).output
+        self.runs[run] = (status.value, value)
 
     # What clients do.
 
@@ -438,10 +446,15 @@ class Scene:
     check: Callable[[Simulation, Outcome], list[str]] | None = None
     names: tuple[str, ...] = ("one", "two")
     platform: Platform = NO_PLATFORM
+    known: Known = field(default_factory=Known, init=False, compare=False, repr=False)
+
+    def simulate(self, tape: Tape) -> Simulation:
+        """Set one schedule up."""
+        return Simulation(tape, self.definitions, self.script, self.names, self.platform, self.known)
 
     def play(self, tape: Tape) -> Outcome:
         """Go through one schedule."""
-        simulation = Simulation(tape, self.definitions, self.script, self.names, self.platform)
+        simulation = self.simulate(tape)
         outcome = simulation.run()
         if not outcome.trouble:
             outcome.trouble += self._wrong(simulation, outcome)
@@ -463,7 +476,7 @@ class Scene:
 @cache
 def whole(scene: Scene) -> dict[str, tuple[str, Any]]:
     """Return how the runs of a scene end without a fault."""
-    return Simulation(Tape(), scene.definitions, scene.script, scene.names, scene.platform).run().runs
+    return scene.simulate(Tape()).run().runs
 
 
 def plain(value: Any) -> Any:
