@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from windlass.core.clock import Seams
 from windlass.core.errors import StoreError, StoreUnavailable
 from windlass.engine.lease import Heartbeat
-from windlass.engine.notifier import Notifier
+from windlass.engine.notifier import IDLE_POLL_SECONDS, Notifier
 from windlass.engine.runtime import Runtime
 from windlass.testing.clock import ManualClock
 from windlass.testing.sim_tape import Fault, Tape, Turn
@@ -26,6 +26,7 @@ from windlass.testing.simloop import Callback, SimulatedLoop
 from windlass.worker.worker import Worker
 
 T = TypeVar("T")
+NEVER = -1  # what is done outside by who is dead
 MOST_IN_TURN = 1_000  # things that a process does without giving the loop a turn: more, and it spins for ever
 PROCESS: ContextVar["Process | None"] = ContextVar("process", default=None)
 SHORT, LONG_STALL = 0.3, 25.0  # seconds: a slow answer; longer than a lease
@@ -84,7 +85,7 @@ class ProcessClock:
 
     async def sleep(self, seconds: float) -> None:
         """Wait in simulated time; the watch over the store only looks when time has moved on."""
-        task = asyncio.current_task()
+        task = asyncio.current_task() if seconds <= IDLE_POLL_SECONDS else None
         is_watch = task is not None and getattr(task.get_coro(), "cr_code", None) is Notifier._poll.__code__
         await (self._loop.poll() if is_watch else self._clock.sleep(seconds))
 
@@ -176,14 +177,23 @@ class Process:
         self, what: str, work: Callable[[], Awaitable[T]], refusal: Callable[[str], BaseException] = StoreUnavailable
     ) -> T:
         """Do something to the world outside the process, as the tape says: late, twice in doubt, or not at all."""
+        digit = self.meet()
+        return await (self.suffer(digit, what, work, refusal) if digit else work())
+
+    def meet(self) -> int:
+        """Say what happens to the next thing that the process does outside; 0: nothing."""
         turn = self.loop.turns
         self._in_turn = self._in_turn + 1 if self._turn == turn else 0
         self._turn = turn
-        if self.state == "dead" or self._in_turn > MOST_IN_TURN:
+        return NEVER if self.state == "dead" or self._in_turn > MOST_IN_TURN else self.tape.fault()
+
+    async def suffer(
+        self, digit: int, what: str, work: Callable[[], Awaitable[T]],
+        refusal: Callable[[str], BaseException] = StoreUnavailable,
+    ) -> T:  # fmt: skip
+        """Do something that meets a fault."""
+        if digit == NEVER:
             await self.forever()
-        digit = self.tape.fault()
-        if not digit:
-            return await work()
         await self._before(digit, what, refusal)
         result = await work()
         await self._after(digit, what, refusal)

@@ -8,6 +8,7 @@ stands still before or after. `Watch` is told what was applied, whether the proc
 import asyncio
 from collections.abc import Coroutine, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, TypeVar
 
 from windlass.core import queries
@@ -128,19 +129,20 @@ class SimStore:
 
     async def commit(self, write: Write) -> tuple[Answer, ...]:
         """Advance a run."""
-
-        async def work() -> tuple[Answer, ...]:
-            try:
-                answers = await self.inner.commit(write)
-            except StaleLease:
-                self.watch.refused(self.process, write.run, write.epoch)
-                raise
-            self.watch.committed(self.process, write)
-            self._tell(write.changes, answers, rides=True)
-            return answers
-
         async with self._order(write.run):
-            return await self.process.touch("commit", work)
+            if digit := self.process.meet():
+                return await self.process.suffer(digit, "commit", partial(self._commit, write))
+            return await self._commit(write)
+
+    async def _commit(self, write: Write) -> tuple[Answer, ...]:
+        try:
+            answers = await self.inner.commit(write)
+        except StaleLease:
+            self.watch.refused(self.process, write.run, write.epoch)
+            raise
+        self.watch.committed(self.process, write)
+        self._tell(write.changes, answers, rides=True)
+        return answers
 
     async def adjust(self, changes: Sequence[Adjust | LetterPut]) -> tuple[Answer, ...]:
         """Change what is not one run's."""
@@ -173,13 +175,14 @@ class SimStore:
 
     async def find(self, query: queries.Query[T]) -> list[T]:
         """Answer a query."""
+        if digit := self.process.meet():
+            return await self.process.suffer(digit, "find", partial(self._find, query))
+        return await self._find(query)
 
-        async def work() -> list[T]:
-            if isinstance(query, queries.Work) or (isinstance(query, queries.Runs) and query.claimable):
-                await self._beat()
-            return await self.inner.find(query)
-
-        return await self.process.touch("find", work)
+    async def _find(self, query: queries.Query[T]) -> list[T]:
+        if isinstance(query, queries.Work) or (isinstance(query, queries.Runs) and query.claimable):
+            await self._beat()
+        return await self.inner.find(query)
 
     def version(self) -> int:
         """Count the writes."""

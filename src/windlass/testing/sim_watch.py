@@ -5,7 +5,7 @@ not. What it is told it checks at once; `trouble` says what was broken. `reached
 or it is blind (the "sometimes" of TigerBeetle and Antithesis).
 """
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +25,11 @@ LATE = 2.0  # seconds after its time that a timer counts as late
 FINAL = frozenset({COMPLETED, CANCELLED})
 Adjusted = list[tuple[Adjust, Answer]]
 Identity = tuple[str, int, str, str]  # run, branch, address, name|key
+
+
+def numbers() -> dict[Any, int]:
+    """Return what counts from zero, for little: a Counter costs more to make than all that is counted in most."""
+    return defaultdict(int)
 
 
 class Call(Struct):
@@ -60,8 +65,8 @@ class Story(Struct):
     branch: int = 0
     status: Status = Status.CREATED
     rows: list[tuple[int, int, str]] = field(default_factory=list)
-    finished: Counter[tuple[int, str]] = field(default_factory=Counter)
-    calls: Counter[tuple[int, str, str]] = field(default_factory=Counter)  # recorded
+    finished: dict[tuple[int, str], int] = field(default_factory=numbers)
+    calls: dict[tuple[int, str, str], int] = field(default_factory=numbers)  # recorded
     dues: dict[tuple[int, str], float] = field(default_factory=dict)  # of retries, the last of each activation
     retrying: bool = False
     taken_over: bool = False
@@ -81,15 +86,15 @@ class Watch:
     def __init__(self, now: Callable[[], float]) -> None:
         self.now = now
         self.trouble: list[str] = []
-        self.reached: Counter[str] = Counter()
+        self.reached: dict[str, int] = numbers()
         self.heard: list[Callable[[str], None]] = []
         self.adjusted: Callable[[Adjusted, bool], None] = lambda *_: None
         self.called: Callable[[Activation, Cost | None], None] = lambda *_: None
         self.stories: dict[str, Story] = {}
         self.effects: dict[Identity, Effected] = {}
         self.answers: dict[str, Any] = {}  # question → the value that the log has
-        self.posted_answers: Counter[str] = Counter()
-        self.taken: Counter[str] = Counter()
+        self.posted_answers: dict[str, int] = numbers()
+        self.taken: dict[str, int] = numbers()
         self.children: dict[str, list[str]] = {}  # child run → what its parent heard of its end
 
     def blame(self, what: str) -> None:
