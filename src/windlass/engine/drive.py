@@ -32,6 +32,7 @@ class Drive:
         blobs: dict[str, bytes],
     ) -> None:  # fmt: skip
         self.services = services
+        self.run = record.id
         self.blueprint = blueprint
         self.position = position
         self.ledger = ledger
@@ -71,11 +72,6 @@ class Drive:
         self.lingers_until: float | None = None  # for children that are driven here
         self._wake: asyncio.Future[None] | None = None
         self._slice = 0.0
-
-    @property
-    def run(self) -> str:
-        """The run's id."""
-        return self.journal.record.id
 
     def _told(self) -> None:
         self.services.notifier.wake(self.run)

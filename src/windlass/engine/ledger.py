@@ -45,9 +45,12 @@ class Ledger:
 
     def before(self, activation: Activation, name: str, key: str) -> list[r.Effect]:
         """Return the lines of the same effect on other branches and runs of the tree, oldest first."""
+        lines = self._at.get(activation.address)
+        if lines is None:
+            return []
         run, branch = activation.journal.record.id, activation.journal.position.branch
         return [
-            line for line in self._at.get(activation.address, {}).values()
+            line for line in lines.values()
             if (line.name, plain_key(line)) == (name, key)
             and (line.run, line.branch) != (run, branch) and (self.adopt == "adopt" or line.run == run)
         ]  # fmt: skip

@@ -7,7 +7,7 @@ the answer comes asks anew.
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import sha256
 from typing import Any, TypedDict, get_args, get_origin
 
@@ -53,7 +53,7 @@ async def put(activation: Activation, prompt: str, schema: Any, asking: Asking) 
     is_whole = get_origin(schema) is Answered
     wanted = get_args(schema)[0] if is_whole else schema
     given = isinstance(wanted, dict)  # a JSON Schema: what answers it is plain JSON
-    shape, kind = (wanted, Any) if given else (json_schema(wanted), wanted)
+    shape, kind = (wanted, Any) if given else (_shape(wanted), wanted)
     to, name = asking.get("to", ""), asking.get("key", "")
     said = [prompt, shape, to, name] if to or name else [prompt, shape]
     digest = sha256(msgspec.json.encode(said, order="sorted")).hexdigest()[:16]
@@ -74,6 +74,19 @@ async def put(activation: Activation, prompt: str, schema: Any, asking: Asking) 
             text, tries = f"{prompt}\n(the last answer was refused: {error})", tries + 1
             continue
         return Answered(value, *activation.pending.heard.get(key, ("", {}))) if is_whole else value
+
+
+def _shape(wanted: Any) -> dict[str, Any]:
+    """Give the schema that a question shows, and that is part of its identity; of a class it is worked out once.
+
+    Of nothing else: `int | str` equals `str | int`, and their schemas differ.
+    """
+    return _of_class(wanted) if isinstance(wanted, type) else json_schema(wanted)
+
+
+@lru_cache(maxsize=256)
+def _of_class(wanted: type) -> dict[str, Any]:
+    return json_schema(wanted)
 
 
 def check_known(asking: Asking) -> None:

@@ -110,6 +110,9 @@ class World:
     def find(self, query: queries.Query[Any], now: float) -> list[Any]:
         """Answer a query."""
         match query:
+            case queries.Rows() | queries.Commands() | queries.Items() | queries.Manifests():
+                kept = self.runs.get(query.run)
+                return [] if kept is None else _of_run(kept, query)
             case queries.Runs():
                 wanted = [kept for kept in self._candidates(query) if self._is_wanted(kept, query, now)]
                 return [self.record(kept) for kept in _first(wanted, query)]
@@ -131,9 +134,6 @@ class World:
                 return [self.tallies[key].shown(key) for key in _first(keys, query)]
             case queries.Blobs():
                 return [self._blob(digest) for digest in dict.fromkeys(query.digests)]
-            case queries.Rows() | queries.Manifests() | queries.Commands() | queries.Items():
-                kept = self.runs.get(query.run)
-                return [] if kept is None else _of_run(kept, query)
             case _:
                 raise StoreError(f"{type(query).__name__} is no query that this store knows")
 

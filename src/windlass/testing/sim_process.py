@@ -276,8 +276,10 @@ class Process:
                 await self.forever()
             self._befall(turn)
             await asyncio.sleep(0)
-            with suppress(StoreError):
+            try:
                 await worker.tick()
+            except StoreError:  # it looks again
+                pass
             before, version = version, runtime.store.version()
             rest = FIRST_REST if version != before else min(LONGEST_REST, rest * 2)
             await self.clock.sleep(rest * (1 + self.seams.dice() / 8))
