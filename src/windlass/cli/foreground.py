@@ -23,7 +23,8 @@ from windlass.core.position import load
 from windlass.core.queries import Runs
 from windlass.core.records import RunRecord
 from windlass.core.states import WAITING
-from windlass.engine.family import is_going_on, is_near
+from windlass.engine.family import is_going_on
+from windlass.engine.near import is_below
 from windlass.engine.runtime import Runtime
 
 INTERRUPTED: Final = 130
@@ -97,7 +98,9 @@ class Foreground:
     async def _is_below(self, record: RunRecord) -> bool:
         """Say whether child runs go on: this process may drive them, and may not end before they park."""
         here = await self.runtime.store.find(Runs(ids=tuple(self.runtime.driving)))
-        return is_near(record, here) or await is_going_on(self.runtime.services, record, timers=True)
+        return any(is_below(record, one) for one in here) or await is_going_on(
+            self.runtime.services, record, timers=True
+        )
 
     async def _watch_drive(self) -> None:
         """Meet what this process's own drive fails with; a run that failed is no failure of the drive."""

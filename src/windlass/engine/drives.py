@@ -1,7 +1,7 @@
 """The drives of one Runtime: which definitions it knows, which runs it drives, and when it wakes them again."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 from weakref import WeakValueDictionary
@@ -26,10 +26,11 @@ from windlass.core.states import COMPLETED, ENDED, PAUSED, WAITING, Status
 from windlass.core.words import Result
 from windlass.engine import reads
 from windlass.engine.activation import Activation
-from windlass.engine.family import is_going_on, is_near, is_settled
+from windlass.engine.family import is_going_on, is_settled
 from windlass.engine.ledger import ledger_of
 from windlass.engine.letgo import FIRST_PAUSE, LONGEST_PAUSE, let_go
 from windlass.engine.loop import LOOK_SECONDS, RunLoop
+from windlass.engine.near import Near
 from windlass.engine.notifier import Ear
 from windlass.engine.outputs import output, show
 from windlass.engine.redacting import Masking
@@ -53,7 +54,7 @@ class Drives:
         self.closing = False
         self.slots = Slots(self.tasks, lambda run: services.seams.background(self.again(run), f"child {run}"))
         self.parked: set[str] = set()  # runs that wait, last driven here
-        self.telling: list[r.RunRecord] = []  # child runs whose ends are on their way to those above them
+        self.near = Near(self.loops, services.notifier)
         self.hand_on: Callable[[list[str]], Coroutine[Any, Any, None]] | None = None  # starts handlers of dead letters
         self._looking = self._heard = False
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -195,10 +196,7 @@ class Drives:
         if task.cancelled() or self.closing:
             return
         self.slots.next()
-        origin = loop.journal.record.origin
-        self.tell_above(loop.journal.record)
-        if origin is not None and (above := self.loops.get(origin.run)) is not None:
-            above.wake()  # it may have waited here for this one, which perhaps has only parked
+        self.near.tell_above(loop.journal.record)
         error = task.exception()
         if error is not None:
             self.broken[run] = error
@@ -280,7 +278,7 @@ class Drives:
                     await asyncio.sleep(0)  # its callback has to run
                     continue
                 record = await reads.get(self.store, run)
-                if record.head.status is WAITING and is_near(record, self._near()):
+                if record.head.status is WAITING and self.near.is_below(record):
                     await ear.changed()
                     continue
                 is_over = await self.is_over(record, timers=timers) and not await self._goes_on(record)
@@ -303,21 +301,8 @@ class Drives:
 
     async def _is_below(self, record: r.RunRecord, *, timers: bool) -> bool:
         """Say whether something goes on below a run that waits."""
-        if record.head.status is not WAITING:
-            return False
-        return is_near(record, self._near()) or await is_going_on(self.services, record, timers=timers)
-
-    def _near(self) -> Iterator[r.RunRecord]:
-        """List the runs that tell those above them when something has ended here."""
-        for loop in self.loops.values():
-            if not loop.over:
-                yield loop.journal.record
-        yield from self.telling
-
-    def tell_above(self, record: r.RunRecord) -> None:
-        """Wake whoever waits for a run above this one: it may wait for this one, too."""
-        for above in record.origin.line if record.origin is not None else ():
-            self.services.notifier.wake(above)
+        is_near = self.near.is_below(record)
+        return record.head.status is WAITING and (is_near or await is_going_on(self.services, record, timers=timers))
 
     async def is_told(self, record: r.RunRecord) -> bool:
         """Say whether a follower of a run has heard all that will happen by itself."""

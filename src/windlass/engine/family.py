@@ -1,7 +1,7 @@
 """Looking at a tree of runs: what goes on below a run, which questions are open there, and all events as one stream."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
 from msgspec.structs import replace
@@ -18,17 +18,6 @@ from windlass.stores.base import Store
 
 MOST_RUNS = 100_000
 SETTLED = frozenset({*ENDED, PAUSED, WAITING})
-
-
-def is_near(record: r.RunRecord, here: Iterable[r.RunRecord]) -> bool:
-    """Say whether this process does something below a run, of what it waits for; then no store need be asked.
-
-    Args:
-        here: runs that this process drives, or carries the end of: they tell those above them when that is done.
-    """
-    return any(
-        one.origin is not None and record.id in one.origin.line and one.origin.base == base_of(record) for one in here
-    )
 
 
 async def is_going_on(services: Services, record: r.RunRecord, *, timers: bool) -> bool:

@@ -307,7 +307,7 @@ class RunLoop(Drive):
     def _lingers(self, children: list[str], now: float) -> bool:
         """Say whether to wait here for children: what ends soon is not worth giving the run up, and taking it again."""
         if self.guard.is_on or self.journal.head.crashes or not self.services.nest.are_near(children):
-            return False  # what it holds of limits and budgets they may need; and if they kill their owner, it is not its
+            return False  # they may need what it holds of limits and budgets, and may kill it once, but not again
         if self.lingers_until is None:
             self.lingers_until = now + SOON_SECONDS
         return now < self.lingers_until <= now + SOON_SECONDS

@@ -72,7 +72,7 @@ class Nest:
         """Let the runs that a run has posted to take it, in the background, as far as this process may."""
         if not self.drives.closing:
             for run, verb in posted:
-                self.drives.telling.append(record)
+                self.drives.near.telling.append(record)
                 self.services.seams.background(self._deliver(record, run, verb), f"{verb} for {run}")
 
     async def _deliver(self, record: r.RunRecord, run: str, verb: str) -> None:
@@ -81,8 +81,8 @@ class Nest:
         except RunUnknown:  # it fell away meanwhile
             return
         finally:
-            self.drives.telling.remove(record)
-            self.drives.tell_above(record)
+            self.drives.near.telling.remove(record)
+            self.drives.near.tell_above(record)
 
     async def adopted(self, record: r.RunRecord, branch: int, place: tuple[str, str], number: int) -> r.Parent | None:
         """Find the run whose effects a child adopts: the same child of an earlier attempt, branch or fork.

@@ -177,8 +177,8 @@ class World:
         ready = [
             (kept.record.tenant, ready_since(kept.head, kept.updated_at, due_before), kept)
             for kept in self.runs.values()
-            if (names is None or kept.record.definition in names)
-            and self._may_be_claimed(kept, due_before, now) and kept.record.id not in query.besides
+            if kept.record.definition in names and kept.record.id not in query.besides
+            and self._may_be_claimed(kept, due_before, now)
         ]  # fmt: skip
         return in_turn(ready, query.behind) if len(ready) > 1 else [kept for _, _, kept in ready]
 

@@ -22,7 +22,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
-from weakref import WeakSet
 
 import msgspec
 from msgspec import Struct, field
@@ -113,7 +112,7 @@ def collected_between() -> Iterator[None]:
 def unlisted() -> Iterator[None]:
     """Let asyncio keep no list of all tasks: nothing asks a simulation for it, and each task pays for it twice."""
     listed: Any = getattr(asyncio.tasks, "_all_tasks", getattr(asyncio.tasks, "_scheduled_tasks", None))
-    if not isinstance(listed, WeakSet):  # a version of Python that keeps it in another way
+    if listed is None:  # a version of Python that keeps it in another way
         yield
         return
     listed.add = lambda _task: None  # of this one set

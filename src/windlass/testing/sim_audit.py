@@ -6,7 +6,7 @@ lets through; one probe at a time; nothing begins before its time, or more often
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import msgspec
@@ -36,7 +36,7 @@ from windlass.policies.limit import Limit
 from windlass.policies.tally import wanting_nothing
 from windlass.testing.sim_play import Simulation
 from windlass.testing.sim_process import SHORT, Process
-from windlass.testing.sim_watch import Adjusted
+from windlass.testing.sim_watch import Adjusted, numbers
 
 BELIEVED = FRESH_SECONDS["closed"] + 4 * SHORT  # seconds for which an attempt may begin though its breaker has opened
 SLACK = 1e-3  # permits: what rounding may come to
@@ -83,6 +83,11 @@ class Switch(Struct):
     since: float = 0.0  # that it is not closed, in true time
     probe: str = ""
     probed: float = 0.0
+
+
+def some(amounts: Mapping[str, int]) -> dict[str, int]:
+    """Leave out what is nothing."""
+    return {unit: number for unit, number in amounts.items() if number > 0}
 
 
 def key_of(policy: Limit | Breaker, activation: Activation) -> str:
@@ -241,10 +246,11 @@ class Audit:
         stand = self.simulation.world.tallies.get(key)
         if key in self.books:
             book, state = self.books[key], BudgetState() if stand is None else BUDGET.decode(stand.body)
-            held = Counter[str]()
+            held = numbers()
             for _, amounts in book.held.values():
-                held.update(amounts)
-            if +Counter(state.spent) != +book.spent or +Counter(state.held) != +held:
+                for unit, number in amounts.items():
+                    held[unit] += number
+            if some(state.spent) != some(book.spent) or some(state.held) != some(held):
                 self.watch.blame(f"{key}: the store has {state}, and {book} was applied")
         elif key in self.gates:
             gate = self.gates[key]
@@ -272,7 +278,7 @@ class Audit:
 
     def covered(self, run: str) -> None:
         """Blame what was paid and is neither spent nor held: of each call as much as was set aside for it."""
-        real, mine = Counter[str](), Counter[str]()
+        real, mine = numbers(), numbers()
         for paid in self.paid:
             for unit, number in (paid.actual or {}).items():
                 least = min(number, paid.estimate.get(unit, 0))

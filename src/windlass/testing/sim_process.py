@@ -276,9 +276,9 @@ class Process:
                 await self.forever()
             self._befall(turn)
             await asyncio.sleep(0)
-            try:
+            try:  # noqa: SIM105 -- a `suppress` costs more than most of these looks
                 await worker.tick()
-            except StoreError:  # it looks again
+            except StoreError:
                 pass
             before, version = version, runtime.store.version()
             rest = FIRST_REST if version != before else min(LONGEST_REST, rest * 2)
