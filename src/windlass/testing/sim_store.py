@@ -180,7 +180,7 @@ class SimStore:
         return await self._find(query)
 
     async def _find(self, query: queries.Query[T]) -> list[T]:
-        if isinstance(query, queries.Work) or (isinstance(query, queries.Runs) and query.claimable):
+        if getattr(query, "claimable", type(query) is queries.Work):
             await self._beat()
         return await self.inner.find(query)
 

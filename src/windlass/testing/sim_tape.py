@@ -44,6 +44,7 @@ class Turn(IntEnum):
     STALL = 8
 
 
+WORST_HARMLESS = int(Fault.DELAY)  # a plain number compares without a call
 HARMLESS = (Fault.YIELD_BEFORE, Fault.YIELD_AFTER, Fault.DELAY)
 KINDS: dict[str, tuple[int, ...]] = {  # as plain numbers: those compare and add without a call
     "delay": tuple(map(int, HARMLESS)),
@@ -136,8 +137,13 @@ class Tape:
         """Choose what happens to the next thing that a process does; see `Fault`."""
         if self.budget <= 0:
             return 0
-        digit = self._draw(self._rate, self._faults, "fault")
-        if digit > Fault.DELAY:
+        roll, digits = self._roll, self._faults
+        if roll is None:
+            digit = self._next(DIGITS, "fault")
+        else:
+            digit = digits[int(roll() * len(digits))] if digits and roll() < self._rate else 0
+            self.taken.append(digit)
+        if digit > WORST_HARMLESS:
             self.budget -= 1
         return digit
 
@@ -145,18 +151,15 @@ class Tape:
         """Choose what befalls a process between two looks; see `Turn`."""
         if self.budget <= 0:
             return 0
-        digit = self._draw(TURN_RATE, self._turns, "turn")
+        roll, digits = self._roll, self._turns
+        if roll is None:
+            digit = self._next(DIGITS, "turn")
+        else:
+            digit = digits[int(roll() * len(digits))] if digits and roll() < TURN_RATE else 0
+            self.taken.append(digit)
         if digit not in TURNS:
             return 0
         self.budget -= digit > 0
-        return digit
-
-    def _draw(self, rate: float, digits: Sequence[int], kind: str) -> int:
-        roll = self._roll
-        if roll is None:
-            return self._next(DIGITS, kind)
-        digit = digits[int(roll() * len(digits))] if digits and roll() < rate else 0
-        self.taken.append(digit)
         return digit
 
     def _next(self, arity: int, kind: str) -> int:

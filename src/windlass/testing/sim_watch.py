@@ -23,6 +23,7 @@ from windlass.testing.sim_process import Process
 
 LATE = 2.0  # seconds after its time that a timer counts as late
 FINAL = frozenset({COMPLETED, CANCELLED})
+CHILD = (ops.ChildStarted, ops.ChildEnded)
 Adjusted = list[tuple[Adjust, Answer]]
 Identity = tuple[str, int, str, str]  # run, branch, address, name|key
 
@@ -199,7 +200,7 @@ class Watch:
     def _read(self, story: Story, row: r.Row) -> None:
         body = BODY.decode(row.body)
         for op in body.ops:
-            if isinstance(op, ops.ChildStarted | ops.ChildEnded):
+            if isinstance(op, CHILD):
                 self._child(op)
             else:
                 self._op(story, row, op)

@@ -74,6 +74,7 @@ class SimulatedLoop(Parent):  # type: ignore[misc]  # see Parent
     ) -> None:  # fmt: skip
         self.choose = choose
         self.clock = clock or ManualClock()
+        self.time: Callable[[], float] = self.clock.monotonic  # the seconds that have passed
         self.most_turns = most_turns
         self.turns = 0
         self.is_calm = True  # every callback may go: nobody need ask `may_go`
@@ -156,10 +157,6 @@ class SimulatedLoop(Parent):  # type: ignore[misc]  # see Parent
         self._polls.append(self.create_future())
         await self._polls[-1]
 
-    def time(self) -> float:
-        """Return the seconds that have passed."""
-        return self.clock.monotonic()
-
     def call_soon(self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None) -> Callback:
         """Make a callback ready."""
         made = Callback(callback, args, copy_context() if context is None else context)
@@ -180,7 +177,10 @@ class SimulatedLoop(Parent):  # type: ignore[misc]  # see Parent
         self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> Callback:
         """Make a callback ready after a time."""
-        return self.call_at(self.time() + delay, callback, *args, context=context)
+        when = self.time() + delay
+        made = Callback(callback, args, copy_context() if context is None else context, when)
+        heappush(self._timers, (when, next(self._order), made))
+        return made
 
     def create_future(self) -> "asyncio.Future[Any]":
         """Make a future of this loop."""
