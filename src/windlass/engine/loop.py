@@ -31,7 +31,7 @@ from windlass.engine.turns import Turns
 from windlass.policies.chain import reason
 
 SLICE_SECONDS = 0.005  # a run that never waits lets others have the loop this often
-SOON_SECONDS = 1.0  # what is due sooner is waited for in memory (D19)
+SOON_SECONDS = 1.0  # what is due sooner is waited for in memory (D19), and so long a child that is driven here
 LOOK_SECONDS = 60.0  # a wait for a time of day looks so often whether that has jumped
 STALL_SECONDS = 60.0
 EFFECT_SECONDS = 5.0  # that an effect in flight gets when the process leaves; after that it is in doubt

@@ -72,6 +72,9 @@ class Nest:
         """Let the runs that a run has posted to take it, in the background, as far as this process may."""
         if not self.drives.closing:
             for run, verb in posted:
+                if self.drives.is_driving(run):
+                    self.services.notifier.wake("!" + run)
+                    continue
                 self.drives.near.telling.append(record)
                 self.services.seams.background(self._deliver(record, run, verb), f"{verb} for {run}")
 
