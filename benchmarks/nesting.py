@@ -1,7 +1,8 @@
-"""What nesting costs, runs four deep beside one run with the same steps: `python -m benchmarks.nesting`.
+"""What nesting costs, runs or frames four deep beside one run with the same steps: `python -m benchmarks.nesting`.
 
-Each level takes some steps and then runs the next one as a child. The flat run takes as many steps as all levels. Both
-are timed in turns, and the ratio is that of their medians; the store writes every step durably (`sync`).
+Each level takes some steps and then has the next one, as a child run or as a sub-graph (a frame of the same run). The
+flat run takes as many steps as all levels. All three are timed in turns, and a ratio is that of their medians; the
+store writes every step durably (`sync`).
 """
 
 import argparse
@@ -46,6 +47,28 @@ def level(depth: int, steps: int) -> Graph:
     return graph
 
 
+def framed(depth: int, steps: int) -> Graph:
+    """Make a graph that counts, and within it as many levels as are left, each a sub-graph."""
+    graph = Graph(f"frame-{depth}", State)
+
+    @graph.node(writes=["n", "left"])
+    async def step(n: int, left: int) -> dict[str, Any]:
+        return {"n": n + 1, "left": left - 1}
+
+    @graph.node(writes=["n", "left"])
+    async def down(n: int) -> dict[str, Any]:
+        return {"n": n + 1, "left": steps}
+
+    def more(left: int) -> str:
+        return "step" if left else "down"
+
+    graph.start(step)
+    graph.branch(step, more, [step, down])
+    if depth > 1:
+        graph.edge(down, graph.subgraph(framed(depth - 1, steps), id="below"))
+    return graph
+
+
 def flat() -> Graph:
     """Make one graph that counts."""
     graph = Graph("flat", State)
@@ -64,35 +87,40 @@ def flat() -> Graph:
 
 async def compare(
     url: str, steps: int, rounds: int = ROUNDS, clock: Callable[[], float] = time.perf_counter
-) -> tuple[float, float]:
-    """Return the seconds that a nested run takes, and a flat one: medians."""
-    nested, plain = level(DEEP, steps), flat()
-    seconds: dict[Graph, list[float]] = {nested: [], plain: []}
-    async with Runtime(url, [nested, plain]) as runtime:
+) -> tuple[float, float, float]:
+    """Return the seconds that child runs take, frames, and a flat run: medians."""
+    nested, frames, plain = level(DEEP, steps), framed(DEEP, steps), flat()
+    seconds: dict[Graph, list[float]] = {nested: [], frames: [], plain: []}
+    async with Runtime(url, [nested, frames, plain]) as runtime:
         for _ in range(rounds):
-            for definition, left in ((nested, steps), (plain, (steps + 1) * DEEP)):
+            for definition, left in ((nested, steps), (frames, steps), (plain, (steps + 1) * DEEP)):
                 begun = clock()
                 result = await runtime.run(definition, {"n": 0, "left": left})
                 seconds[definition].append(clock() - begun)
                 if result.output["n"] != (steps + 1) * DEEP:
                     raise AssertionError(result)
-    return median(seconds[nested]), median(seconds[plain])
+    return median(seconds[nested]), median(seconds[frames]), median(seconds[plain])
 
 
 def main(given: list[str] | None = None) -> int:
     """Print a line for each store and size."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.nesting", description=__doc__)
-    parser.add_argument("--steps", type=int, action="append", help="of each level; default 10, 25 and 100")
+    parser.add_argument("--steps", type=int, action="append", help="of each level; default 10, 25 and 50")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument(
+        "--cpu", action="store_true", help="count processor time, which others on the machine share less"
+    )
     parser.add_argument("--folder", type=Path, help="for databases, on a disk")
     asked = parser.parse_args(given)
-    for steps in asked.steps or (10, 25, 100):
+    for steps in asked.steps or (10, 25, 50):
         with tempfile.TemporaryDirectory(dir=asked.folder) as folder:
             for url in ("memory:", f"sqlite:///{folder}/runs.db"):
-                nested, plain = asyncio.run(compare(url, steps, asked.rounds))
-                said = f"{steps:>4} steps a level, {url.partition(':')[0]:<6}  nested {nested * 1000:7.2f} ms  "
-                said += f"flat {plain * 1000:7.2f} ms  ratio {nested / plain:.2f}"
-                print(f"{said}  a child costs {(nested - plain) / (DEEP - 1) * 1000:.2f} ms")
+                clock = time.process_time if asked.cpu else time.perf_counter
+                nested, frames, plain = asyncio.run(compare(url, steps, asked.rounds, clock))
+                said = f"{steps:>4} steps a level, {url.partition(':')[0]:<6}  flat {plain * 1000:7.2f} ms"
+                for name, took in (("child runs", nested), ("frames", frames)):
+                    said += f"  {name} {took * 1000:7.2f} ms, ratio {took / plain:.2f}"
+                print(said)
     return 0
 
 

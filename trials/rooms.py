@@ -19,6 +19,7 @@ from msgspec import Struct
 from trials.figures import Figures, Trial
 
 ROOT = Path(__file__).parents[1]
+MUTANT_SECONDS = 180.0  # the slowest detector takes 60 on a quiet machine
 
 
 class NameUnknown(LookupError):
@@ -81,13 +82,22 @@ def run_here(trial: Trial, options: dict[str, Any]) -> Figures:
 
 
 def run_apart(module: str, trial: Trial, options: dict[str, Any], mutant: str = "") -> Run:
-    """Run a trial in a new process, perhaps on a mutant of the product, and return what it came to."""
+    """Run a trial in a new process, perhaps on a mutant of the product, and return what it came to.
+
+    On a mutant it has to end within MUTANT_SECONDS: what goes on for ever is noticed, too.
+    """
     words = ["one", trial.name, "--module", module, "--options", json.dumps(options)]
     words += ["--mutant", mutant] if mutant else []
     begun = time.monotonic()
-    ended = subprocess.run(
-        [sys.executable, "-m", "trials", *words], cwd=ROOT, capture_output=True, text=True, check=False
-    )
+    limit = MUTANT_SECONDS if mutant else None
+    try:
+        ended = subprocess.run(
+            [sys.executable, "-m", "trials", *words],
+            cwd=ROOT, capture_output=True, text=True, check=False, timeout=limit,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        figures = Figures(bad={"hung": 1}, trouble=[f"did not end in {limit:g} s"])
+        return Run(trial.name, figures, time.monotonic() - begun)
     seconds = time.monotonic() - begun
     last = ended.stdout.strip().rpartition("\n")[2]
     try:

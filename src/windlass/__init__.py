@@ -47,6 +47,7 @@ from windlass.graph.graph import Graph
 from windlass.graph.models import fallback, model
 from windlass.graph.pipeline import Edge, Pipeline
 from windlass.graph.reducers import Initial, add, append, ephemeral, maximum, merge, overwrite, reducer, unique_by
+from windlass.graph.subgraph import Subgraph
 from windlass.graph.task import AgentSpec, Task, task
 from windlass.graph.tools import tool
 from windlass.policies.breaker import Breaker
@@ -82,8 +83,8 @@ __all__ = [
     "Graph", "HandTo", "Happened", "Initial", "Judged", "Limit", "Message", "Model", "ModelAnswer", "ModelRequest",
     "Normal", "Output", "OutputRefused", "PartialJson", "Pipeline", "Platform", "Price", "Problem", "Prompt", "Quorum",
     "Rated", "Recover", "RecoveryAction", "Redact", "Result", "Retry", "Rules", "RunFailed", "Runtime", "Secret",
-    "SecretFilter", "Send", "Status", "Stream", "SyncContext", "Task", "TaskError", "Tool", "ToolCall", "Undo",
-    "Update", "Usage", "ValidationFailed", "ValidationResult", "WindlassError", "WrapUp", "Yields", "add", "append",
-    "ephemeral", "fallback", "judge", "maximum", "merge", "model", "overwrite", "reducer", "rule", "task", "tool",
-    "unique_by",
+    "SecretFilter", "Send", "Status", "Stream", "Subgraph", "SyncContext", "Task", "TaskError", "Tool", "ToolCall",
+    "Undo", "Update", "Usage", "ValidationFailed", "ValidationResult", "WindlassError", "WrapUp", "Yields", "add",
+    "append", "ephemeral", "fallback", "judge", "maximum", "merge", "model", "overwrite", "reducer", "rule", "task",
+    "tool", "unique_by",
 ]  # fmt: skip

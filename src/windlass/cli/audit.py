@@ -8,7 +8,7 @@ from windlass.cli.opening import opened
 from windlass.cli.options import COMMON, Common
 from windlass.cli.output import Out, iso, plain, spell
 from windlass.core.audit import Account, ModelUse, ToolUse
-from windlass.core.position import parse
+from windlass.core.position import parse, place
 from windlass.engine.accounts import visible
 from windlass.policies.budget import spell_amount
 
@@ -28,7 +28,9 @@ def show(run: str, /, *, node: str = "", common: Common = COMMON) -> int:
         async with opened(common) as runtime:
             return await runtime.audit(run)
 
-    found = [account for account in asyncio.run(go()) if not node or parse(account.address)[0] == node]
+    found = [
+        account for account in asyncio.run(go()) if node in ("", parse(account.address)[0], place(account.address))
+    ]
     for account in found:
         out.give(as_object(account))
         out.lines((*lines(account), ""))

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from windlass.core.events import Event
-from windlass.core.position import Position, parse
+from windlass.core.position import Frame, Position, parse, place
 from windlass.core.states import Status
+from windlass.engine.undo import is_after
 
 OF_STATUS = {
     "run.created": Status.RUNNING,
@@ -75,7 +76,7 @@ class Board:
 
     def line(self, address: str) -> NodeLine:
         """Return the line of an activation's node."""
-        node = parse(address)[0]
+        node = place(address)
         return self.nodes.setdefault(node, NodeLine(node))
 
     def see(self, event: Event) -> None:
@@ -147,19 +148,28 @@ class Board:
 
     def place(self, position: Position) -> None:
         """Take over where the run stands: what no event says after a rollback or fork (D23)."""
-        kept = {address for n, finished in self.steps if n <= position.n for address in finished}
+        settled = {address for frame in position.whole() for address in frame.settled}
+        waiting = {address for frame in position.whole() for address in frame.waiting} - settled
+        finished = {address for n, told in self.steps if n <= position.n for address in told}
+        done = settled | {address for address in finished if address and not is_after(address, position)}
         for name, line in self.nodes.items():
-            line.planned = {a for a in position.waiting if parse(a)[0] == name and a not in position.settled}
-            reached = position.visits.get(name, 0)
-            done = {a for a in kept | set(position.settled) if parse(a)[0] == name and parse(a)[1] <= reached}
-            line.done = done - line.planned
-            for visit in range(1, reached + 1):  # what a fork took over has no event of its own
-                known = any(parse(a)[1] == visit for a in line.done | line.planned)
-                if not known:
-                    line.done.add(f"{name}#{visit}")
+            line.planned = {address for address in waiting if place(address) == name}
+            line.done = {address for address in done if place(address) == name}
+            for frame in position.whole():
+                self._take_over(line, frame)
             line.started &= line.planned
             line.failed = {a for a in line.planned if (kept_of := position.pending.get(a)) and kept_of.is_failed}
             line.planned -= line.failed
             line.retries = {a: due for a, due in line.retries.items() if a in line.planned}
             line.asks = {id_: a for id_, a in line.asks.items() if a in line.planned}
-        self.steps = [(n, finished) for n, finished in self.steps if n <= position.n]
+        self.steps = [(n, told) for n, told in self.steps if n <= position.n]
+
+    def _take_over(self, line: NodeLine, frame: Frame) -> None:
+        """Count visits as done of which no event tells: a fork has them from the run that it was made of."""
+        path, _, node = line.id.rpartition("/")
+        if place(frame.path) != path:
+            return
+        known = {parse(a)[1] for a in line.done | line.planned if a.rpartition("/")[0] == frame.path}
+        for visit in range(1, frame.visits.get(node, 0) + 1):
+            if visit not in known:
+                line.done.add(f"{frame.prefix}{node}#{visit}")

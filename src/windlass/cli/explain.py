@@ -8,11 +8,11 @@ from cyclopts import Parameter
 from windlass.cli.loader import load, load_platform
 from windlass.cli.options import COMMON, Common
 from windlass.cli.output import Out, duration, table
-from windlass.core.blueprint import Blueprint, NodeSpec
+from windlass.core.blueprint import Blueprint, Place
 from windlass.core.codec import MAX_VALUE
 from windlass.policies.breaker import Breaker
 from windlass.policies.budget import UNITS, Edge, HandTo, WrapUp, spell_amount
-from windlass.policies.chain import NOWHERE, ORDER, Bounds, Chain, InForce, bounds, resolve
+from windlass.policies.chain import NOWHERE, ORDER, Bounds, Chain, InForce, bounds, resolve_at
 from windlass.policies.limit import Limit
 from windlass.policies.platform import Platform
 from windlass.policies.retry import Retry
@@ -55,7 +55,7 @@ def explain(
     (loaded,) = load([definition])
     blueprint, rules, who = loaded.compile(), load_platform(platform), Who(tenant, role or [])
     whole = [*of_run(blueprint, bounds(blueprint, rules), who), *of_ports(blueprint, rules)]
-    tasks = {name: list(of_task(node, blueprint, rules, who)) for name, node in blueprint.nodes.items()}
+    tasks = {one.path: list(of_task(one, blueprint.name, rules, who)) for one in blueprint.tree()}
     out.give({
         "name": blueprint.name, "kind": blueprint.kind, "order": ORDER, "run": [row._asdict() for row in whole],
         "tasks": {name: [row._asdict() for row in rows] for name, rows in tasks.items()},
@@ -153,10 +153,19 @@ def edge_of(edge: Edge) -> str:
             return edge
 
 
-def of_task(node: NodeSpec, blueprint: Blueprint, platform: Platform, who: Who) -> Iterator[Row]:
-    """List what is in force for the attempts of a task."""
-    chain = resolve(node, blueprint, platform, tenant=who.tenant, roles=who.roles)
-    place = {"tenant": who.tenant, "definition": blueprint.name, "node": node.id}
+def of_task(at: Place, definition: str, platform: Platform, who: Who) -> Iterator[Row]:
+    """List what is in force for the attempts of a task; a sub-graph has none, its tasks have."""
+    node = at.node
+    if node.concurrency is not None:
+        yield Row("concurrency", f"{node.concurrency} at once in a run", f"edge {node.mapped} -> {node.id}")
+    if node.sub is not None:
+        inner = node.sub.blueprint
+        yield Row("sub-graph", f"{inner.kind} {inner.name}", f"definition {at.of.name}")
+        if inner.step_limit is not None:
+            yield Row("step_limit", f"{inner.step_limit:,}", f"definition {inner.name}")
+        return
+    chain = resolve_at(at, platform, tenant=who.tenant, roles=who.roles)
+    place = {"tenant": who.tenant, "definition": definition, "node": at.path}
     yield Row("timeout", spelled(chain.timeout), chain.origins["timeout"])
     yield Row("idle_timeout", spelled(chain.idle_timeout), chain.origins["idle_timeout"])
     for rule in chain.retry:
@@ -165,8 +174,6 @@ def of_task(node: NodeSpec, blueprint: Blueprint, platform: Platform, who: Who) 
         yield Row("retry", "1 attempt", chain.origins["retry"])
     yield Row("attempts", f"at most {chain.attempts}", chain.origins["attempts"])
     yield Row("wait", f"at most {spelled(chain.wait)}", chain.origins["wait"])
-    if node.concurrency is not None:
-        yield Row("concurrency", f"{node.concurrency} at once in a run", f"edge {node.mapped} -> {node.id}")
     for breaker in chain.breakers:
         yield Row(f"breaker {breaker.name}", breaker_of(breaker), chain.origins[f"breaker {breaker.name}"],
                   breaker.key(**place))  # fmt: skip

@@ -9,16 +9,17 @@ from msgspec import Struct
 
 from windlass.cli.options import Common
 from windlass.cli.output import Out, clock_time, duration, short, spell
-from windlass.core.blueprint import Blueprint, NodeSpec
+from windlass.core.blueprint import Blueprint, Place
+from windlass.core.frames import visit_of
 from windlass.core.owner import is_alive
-from windlass.core.position import load, parse
+from windlass.core.position import load, parse, place
 from windlass.core.queries import Commands
 from windlass.core.records import Question, RunRecord
 from windlass.core.states import PAUSED, WAITING, Status
 from windlass.engine import reads
 from windlass.engine.outputs import output
 from windlass.engine.runtime import Runtime
-from windlass.policies.chain import resolve
+from windlass.policies.chain import resolve_at
 
 OK, RUN_FAILED, STILL = 0, 1, 3
 EXIT = {Status.COMPLETED: OK, Status.FAILED: RUN_FAILED, Status.CANCELLED: RUN_FAILED}  # else STILL
@@ -109,30 +110,33 @@ async def _failing(runtime: Runtime, record: RunRecord, blueprint: Blueprint | N
         return None
     address, failure = told["address"], told.get("failure", {})
     pending = load(await runtime.store.load(record.id)).pending.get(address)
-    node = blueprint.nodes.get(parse(address)[0]) if blueprint is not None else None
+    at = None if blueprint is None else next((one for one in blueprint.tree() if one.path == place(address)), None)
     return Failing(
         address=address,
         attempt=pending.attempts if pending is not None else 0,
-        of=_tries(node, blueprint, runtime) if node is not None and blueprint is not None else 0,
+        of=0 if at is None else _tries(at, runtime),
         input=await _input(runtime, record, address),
         failure=failure,
         checkpoint=record.head.n,
     )
 
 
-def _tries(node: NodeSpec, blueprint: Blueprint, runtime: Runtime) -> int:
+def _tries(at: Place, runtime: Runtime) -> int:
     """Say how many attempts there may be, as far as the platform is known here: a limit that it names is left out."""
-    return resolve(replace(node, limits=()), blueprint, runtime.services.platform).max_attempts
+    return resolve_at(at._replace(node=replace(at.node, limits=())), runtime.services.platform).max_attempts
 
 
 async def _input(runtime: Runtime, record: RunRecord, address: str) -> dict[str, Any]:
     """Work out what an activation was given, from the structure: the definition need not be known."""
-    node, _, index = parse(address)
-    params = msgspec.json.decode(record.structure).get("nodes", {}).get(node, {}).get("params", {})
-    state = await runtime.state(record.id)
+    path, index = address.rpartition("/")[0], parse(address)[2]
+    described = {"sub": msgspec.json.decode(record.structure)}
+    for name in place(address).split("/"):
+        described = described.get("sub", {}).get("nodes", {}).get(name, {})
+    params: dict[str, str] = described.get("params", {})
+    state = await runtime.state(record.id, frame=path)
     given: dict[str, Any] = {}
-    for name, described in params.items():
-        kind, *sources = described.split(" ")
+    for name, said in params.items():
+        kind, *sources = said.split(" ")
         if kind == "channel":
             given[name] = state.get(sources[0])
         elif kind == "upstreams":
@@ -141,7 +145,7 @@ async def _input(runtime: Runtime, record: RunRecord, address: str) -> dict[str,
             items = state.get(sources[0])
             given[name] = items[int(index)] if isinstance(items, list) and int(index) < len(items) else None
         elif kind == "payload":
-            planned = load(await runtime.store.load(record.id)).waiting.get(address)
+            planned = load(await runtime.store.load(record.id)).at(address).waiting.get(address)
             raw = planned.payload if planned is not None else None
             given[name] = None if raw is None else msgspec.json.decode(raw)
     return given
@@ -256,7 +260,7 @@ def failing_lines(common: Common, outcome: Outcome) -> list[str]:
         kept, begin = kept.get("cause"), "caused by "
     lines.append(f"  last checkpoint: {failing.checkpoint}")
     lines.append(f"mended, it goes on with:  {common.paste('runs', 'resume', record.id)}")
-    begins_at = failing.address.partition("[")[0].removesuffix("#1") or str(failing.checkpoint)
+    begins_at = visit_of(failing.address).removesuffix("#1") if failing.address else str(failing.checkpoint)
     source = [record.source] if record.source else []
     fork = common.paste("runs", "fork", record.id, *source, "--from", begins_at)
     lines.append(f"to begin anew from there:  {fork}")

@@ -9,7 +9,7 @@ from windlass.cli.values import parse
 from windlass.core.blueprint import Blueprint
 from windlass.core.errors import InputError, ToolUnknown
 from windlass.graph.validate import did_you_mean
-from windlass.policies.chain import resolve
+from windlass.policies.chain import resolve_at
 from windlass.policies.permission import KINDS, Action, Kind, decide
 
 EXIT: Final = {"allow": 0, "deny": 1, "ask": 3}
@@ -24,7 +24,7 @@ def try_call(
 
     Args:
         definition: FILE.py:NAME or package.module:NAME.
-        task: the task that would make it.
+        task: the task that would make it; one of a sub-graph by its path, TEAM/TASK.
         call: what it would call, with the arguments as a JSON object.
         role: a role of the person or service whose run it is; as often as needed.
         tenant: the tenant whose run it is.
@@ -33,11 +33,12 @@ def try_call(
     out = Out(as_json=common.json)
     (loaded,) = load([definition])
     blueprint = loaded.compile()
-    if task not in blueprint.nodes:
+    places = {one.path: one for one in blueprint.tree() if one.node.sub is None}
+    if task not in places:
         raise InputError("--task", f"{blueprint.name} has no task {task!r}", hint=did_you_mean(
-            task, blueprint.nodes, "tasks"))  # fmt: skip
-    chain = resolve(blueprint.nodes[task], blueprint, load_platform(platform), tenant=tenant, roles=role)
-    kind, name, args = read_call(call, blueprint)
+            task, places, "tasks"))  # fmt: skip
+    chain = resolve_at(places[task], load_platform(platform), tenant=tenant, roles=role)
+    kind, name, args = read_call(call, places[task].of)
     action = Action(
         kind=kind, name=name, args=args, task=task, definition=blueprint.name, tenant=tenant, roles=role,
     )  # fmt: skip

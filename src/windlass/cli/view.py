@@ -1,8 +1,8 @@
 """A run as it goes: JSON or one readable line an event; on a terminal the live view of `live.py`."""
 
 import sys
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -64,5 +64,11 @@ def open_view(out: Out, record: RunRecord) -> View:
 
 
 def nodes_of(record: RunRecord) -> Sequence[str]:
-    """List a run's nodes in the order of their definition."""
-    return list(msgspec.json.decode(record.structure).get("nodes", {}))
+    """List a run's nodes in the order of their definition, those of a sub-graph behind it by their static paths."""
+    return list(_nodes(msgspec.json.decode(record.structure), ""))
+
+
+def _nodes(structure: Mapping[str, Any], path: str) -> Iterator[str]:
+    for name, described in structure.get("nodes", {}).items():
+        yield f"{path}{name}"
+        yield from _nodes(described.get("sub", {}), f"{path}{name}/")

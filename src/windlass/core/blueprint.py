@@ -5,9 +5,9 @@ known by its string, so that a log reads without the definition.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -16,6 +16,7 @@ from windlass.core.words import Approve, Undo
 
 END = "__end__"
 INPUT = "input"  # the channel that holds a pipeline's input
+LEFT_OUT: Final = object()  # the default of a sub-graph's parameter: a channel without a value gives it nothing
 
 ParamKind = Literal["context", "channel", "item", "payload", "stream", "upstreams"]
 ChannelKind = Literal["last", "append", "merge", "unique", "gather", "barrier", "ephemeral"]
@@ -52,6 +53,7 @@ class NodeSpec:
         timeout, idle_timeout, retry, breakers, limits, grants: as its task declares them, None where it does not; what
             is in force comes from `policies.chain.resolve`.
         undo: compensations by name.
+        sub: a definition that the node is, instead of a function; `params` say what its input is made of.
     """
 
     id: str
@@ -80,6 +82,24 @@ class NodeSpec:
     needs: tuple[str, ...] = ()  # pipeline: nodes that must have finished
     feeds: tuple[str, ...] = ()  # pipeline: nodes that wait for this one
     source_digest: str = ""
+    sub: "Sub | None" = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sub:
+    """A definition that is a node of another, and how its input and output are bound.
+
+    Args:
+        reads: its input is a dict of the node's `params` by name; else it is the one parameter.
+        writes: channel of the outer definition → the part of the output that it gets, where that is a dict of channels
+            (the node's `output` gets it whole otherwise).
+        back: those of `writes` that its input comes from as well: only what is new goes back.
+    """
+
+    blueprint: "Blueprint"
+    reads: bool = False
+    writes: Mapping[str, str] = field(default_factory=dict)
+    back: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,19 +200,77 @@ class Blueprint:
     version: str = ""
     fingerprint: str = ""
     has_streams: bool = field(init=False)  # some node feeds a stream edge
+    has_frames: bool = field(init=False)  # some node is a sub-graph
     recorded: Mapping[str, Any] = field(init=False)  # what the record of each run says of it
 
     def __post_init__(self) -> None:
         """Work out once what every run would work out again."""
+        places = list(self.tree())
+        kinds: dict[str, str] = {name: channel.kind for name, channel in self.channels.items()}
+        for one in places:
+            if one.node.sub is not None:
+                inner = one.node.sub.blueprint.channels.items()
+                kinds.update({f"{one.path}/{name}": channel.kind for name, channel in inner})
         recorded = {
             "definition": self.name,
             "fingerprint": self.fingerprint,
             "structure": msgspec.Raw(msgspec.json.encode(self.structure)),
-            "channels": {name: channel.kind for name, channel in self.channels.items()},
-            "sources": {name: node.source_digest for name, node in self.nodes.items() if node.source_digest},
+            "channels": kinds,  # by static path, so that a log folds without the definition
+            "sources": {one.path: one.node.source_digest for one in places if one.node.source_digest},
         }
         object.__setattr__(self, "recorded", recorded)
-        object.__setattr__(self, "has_streams", any(node.streams_to for node in self.nodes.values()))
+        object.__setattr__(self, "has_streams", any(one.node.streams_to for one in places))
+        object.__setattr__(self, "has_frames", any(node.sub is not None for node in self.nodes.values()))
+
+    def within(self, path: str) -> "Blueprint":
+        """Return the blueprint of the frame at a path, static or not: `team` or `team#1`; itself for none.
+
+        Raises:
+            KeyError: there is no such sub-graph.
+        """
+        found = self
+        for part in path.split("/") if path else ():
+            sub = found.nodes[part.partition("#")[0]].sub
+            if sub is None:
+                raise KeyError(path)
+            found = sub.blueprint
+        return found
+
+    def node(self, address: str) -> NodeSpec | None:
+        """Return the node of an activation, or at a static path; None if there is none."""
+        path, _, last = address.rpartition("/")
+        try:
+            return self.within(path).nodes.get(last.partition("#")[0])
+        except KeyError:
+            return None
+
+    def tree(self, path: str = "", above: "tuple[Blueprint, ...]" = ()) -> "Iterator[Place]":
+        """Yield all nodes, those of sub-graphs behind the node that each is."""
+        for name, node in self.nodes.items():
+            yield Place(f"{path}{name}", node, self, above)
+            if node.sub is not None:
+                yield from node.sub.blueprint.tree(f"{path}{name}/", (self, *above))
+
+    def sealed(self, codec: Codec) -> "Blueprint":
+        """Return the blueprint with another codec, its sub-graphs included: a run has one."""
+        nodes = {
+            name: node if node.sub is None
+            else replace(node, sub=replace(node.sub, blueprint=node.sub.blueprint.sealed(codec)))
+            for name, node in self.nodes.items()
+        }  # fmt: skip
+        return replace(self, codec=codec, nodes=nodes)
+
+
+class Place(NamedTuple):
+    """A node where it stands: its static path, the definition that it is of, and those above that, the nearest first.
+
+    A `Place` of a run's own definition has none above.
+    """
+
+    path: str
+    node: NodeSpec
+    of: Blueprint
+    above: tuple[Blueprint, ...]
 
 
 class Definition(Protocol):

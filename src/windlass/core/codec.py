@@ -137,6 +137,15 @@ class Codec:
             return self
         return Codec({**self._types, **fresh}, max_value=self.max_value, lenient=self._lenient, redact=self.redact)
 
+    def also(self, other: "Codec") -> "Codec":
+        """Return a codec that knows the types of another, too, and masks what that one masks.
+
+        Raises:
+            DefinitionError: one tag stands for two types.
+        """
+        wide = self.widen(other._types)  # noqa: SLF001 -- one of its own kind
+        return wide.redacting(other.redact) if other.redact else wide
+
     def redacting(self, rules: Redact) -> "Codec":
         """Return a codec that masks what these rules say, too."""
         both = self.redact.also(rules)

@@ -159,4 +159,5 @@ def _step(body: Body) -> dict[str, Any]:
         "planned": [planned.address for planned in body.planned],
         "results": {name: plain(raw) for name, raw in body.results.items()},
         "digest": body.digest,
+        **({"frame": body.frame} if body.frame else {}),
     }

@@ -4,8 +4,7 @@
 the rows after the latest snapshot. So what resume sees is what went on, by construction.
 """
 
-import re
-from functools import lru_cache
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -17,10 +16,13 @@ from windlass.core import ops
 from windlass.core import records as r
 from windlass.core.channels import Channel
 from windlass.core.channels import Kept as KeptChannel
+from windlass.core.frames import Frame, KeptFrame, by_place, in_order, keep, parse, path_key, place
 from windlass.core.judged import Problem
 from windlass.core.origin import Child
 from windlass.core.pieces import REFERENCE
 from windlass.core.records import Body, Finished, Planned
+
+__all__ = ["Frame", "Pending", "Position", "in_order", "load", "onward", "parse", "path_key", "place", "settle"]
 
 MOST_SAID = 20  # of a trail
 FOLDED = ("timer.fired", "question.reminded", "question.escalated", "question.withdrawn")  # events that are state, too
@@ -72,25 +74,28 @@ class Pending(Struct, omit_defaults=True):
         return [child.id for child in self.children.values() if child.is_open]
 
 
-class Position:
-    """The state of a run after some row of its log."""
+class Position(Frame):
+    """The state of a run after some row of its log: the frame of its own definition, and all that is the run's.
+
+    `n` counts the steps of the whole run, those of sub-graphs included: it numbers checkpoints.
+
+    Args:
+        kinds: the kinds of all channels by their static paths: `draft`, `team/draft`.
+    """
 
     __slots__ = (
-        "branch", "channels", "ephemeral", "held", "left", "marks", "n", "pending", "row_bytes", "rows", "run", "seq",
-        "settled", "snapshot_bytes", "total", "visits", "waiting",
+        "branch", "frames", "held", "inner", "kinds", "marks", "pending", "row_bytes", "rows", "run", "seq",
+        "snapshot_bytes", "total",
     )  # fmt: skip
 
     def __init__(self, run: str, kinds: dict[str, str]) -> None:
+        self.kinds = by_place(kinds)
+        super().__init__("", self.kinds[""])
         self.run = run
         self.branch = 0
-        self.n = 0
         self.seq = 0
-        self.channels = {name: Channel(name, kind) for name, kind in kinds.items()}
-        self.ephemeral = tuple(name for name, kind in kinds.items() if kind == "ephemeral")
-        self.visits: dict[str, int] = {}
-        self.waiting: dict[str, Planned] = {}
-        self.left: dict[str, int] = {}  # how many of a node's activations wait
-        self.settled: dict[str, Finished] = {}  # finished, of a step that is not complete
+        self.inner = 0  # steps that were taken in frames of sub-graphs
+        self.frames: dict[str, Frame] = {}  # of sub-graphs that are under way, by path
         self.pending: dict[str, Pending] = {}
         self.total = 0  # sum of all marks, mod 2^256: the state digest
         self.marks: dict[str, int] = {}  # of waiting activations
@@ -98,6 +103,36 @@ class Position:
         self.rows = 0  # since the last snapshot
         self.row_bytes = 0
         self.snapshot_bytes = 0
+
+    @property
+    def steps(self) -> int:
+        """How many steps the run's own definition has taken."""
+        return self.n - self.inner
+
+    def frame(self, path: str) -> Frame:
+        """Return the frame at a path; the root for none."""
+        return self.frames[path] if path else self
+
+    def at(self, address: str) -> Frame:
+        """Return the frame in which an activation runs; the root if there is none any more, which knows no such."""
+        return self.frames.get(address.rpartition("/")[0], self) if self.frames else self
+
+    def whole(self) -> Iterator[Frame]:
+        """Yield the root and the frames of all sub-graphs that are under way."""
+        yield self
+        yield from self.frames.values()
+
+    def open(self) -> list[str]:
+        """List what waits to run and has not finished; a sub-graph that is under way stands for what is in it."""
+        return [
+            address for frame in self.whole() for address in frame.waiting
+            if address not in frame.settled and address not in self.frames
+        ]  # fmt: skip
+
+    def waits(self, address: str) -> bool:
+        """Say whether an activation waits to run, or runs: it has not finished."""
+        frame = self.at(address)
+        return address in frame.waiting and address not in frame.settled
 
     def digest(self) -> str:
         """Return the state digest (D8): channels, finished addresses and the waiting plan; no time, no sequence.
@@ -121,57 +156,86 @@ class Position:
                 _tick(self.pending[said.address], said)
         if kind == "writes":
             for finished in body.finished:
-                self.settled[finished.address] = finished
+                self.at(finished.address).settled[finished.address] = finished
                 self.pending.pop(finished.address, None)
+                if self.frames:
+                    self.total = (self.total - self._close(finished.address)) % (1 << 256)
         elif kind == "step":
+            frame = self._frame(body) if body.frame else self
             done = list(body.finished)
-            if self.settled and not body.edited:
-                done = in_order([*self.settled.values(), *done])
-            self._advance(body, done, channels if channels is not None else settle(self, body, in_order(done)))
+            if frame.settled and not body.edited:
+                done = in_order([*frame.settled.values(), *done])
+            self._advance(frame, body, done, channels if channels is not None else settle(frame, body, in_order(done)))
 
-    def _advance(self, body: Body, done: list[Finished], changed: dict[str, Channel]) -> None:
+    def _frame(self, body: Body) -> Frame:
+        """Return the frame that a step is of; one that is not there yet is opened by it."""
+        frame = self.frames.get(body.frame)
+        if frame is None:
+            frame = self.frames[body.frame] = Frame(body.frame, self.kinds.get(place(body.frame), {}))
+            frame.given = {name: body.results[name] for name in body.given}
+        return frame
+
+    def _advance(self, frame: Frame, body: Body, done: list[Finished], changed: dict[str, Channel]) -> None:
         total = self.total
         for finished in done:
             self.pending.pop(finished.address, None)
-            if finished.address in self.waiting:
-                mark = self._drop(finished.address)
+            if finished.address in frame.waiting:
+                mark = self._drop(frame, finished.address)
                 total -= mark
+                if self.frames:
+                    total -= self._close(finished.address)
             else:  # an empty map is finished without having waited
                 node, visit, _ = parse(finished.address)
-                self.visits[node] = visit
+                frame.visits[node] = visit
                 mark = _mark(finished.address, ops.NULL)
             total += mark * DONE
         if body.edited:
-            for pending in self.pending.values():
-                pending.stale.update(key for key in pending.asked if key not in pending.answers)
+            for address, pending in self.pending.items():
+                if not self.frames or self.at(address) is frame:
+                    pending.stale.update(key for key in pending.asked if key not in pending.answers)
         else:
-            self.settled.clear()
+            frame.settled.clear()
         for address in body.dropped:
             self.pending.pop(address, None)
-            if address in self.waiting:
-                total -= self._drop(address)
+            if address in frame.waiting:
+                total -= self._drop(frame, address)
+                total -= self._close(address)
         for name, channel in changed.items():
-            total += channel.mark - self.channels[name].mark
-            self.channels[name] = channel
+            total += channel.mark - frame.channels[name].mark
+            frame.channels[name] = channel
         for planned in body.planned:
-            total += self._add(planned)
+            total += self._add(frame, planned)
             node, visit, _ = parse(planned.address)
-            self.visits[node] = visit
+            frame.visits[node] = visit
         self.total = total % (1 << 256)
         self.n += 1
+        if frame is not self:
+            frame.n += 1
+            self.inner += 1
 
-    def _add(self, planned: Planned) -> int:
+    def _add(self, frame: Frame, planned: Planned) -> int:
         address = planned.address
-        self.waiting[address] = planned
+        frame.waiting[address] = planned
         node = parse(address)[0]
-        self.left[node] = self.left.get(node, 0) + 1
+        frame.left[node] = frame.left.get(node, 0) + 1
         mark = self.marks[address] = _mark(address, planned.payload)
         return mark
 
-    def _drop(self, address: str) -> int:
-        del self.waiting[address]
-        self.left[parse(address)[0]] -= 1
+    def _drop(self, frame: Frame, address: str) -> int:
+        del frame.waiting[address]
+        frame.left[parse(address)[0]] -= 1
         return self.marks.pop(address)
+
+    def _close(self, path: str) -> int:
+        """Forget the frame of a sub-graph, and those within it; return the marks of what goes with them."""
+        frame = self.frames.pop(path, None)
+        if frame is None:
+            return 0
+        marks = sum(channel.mark for channel in frame.channels.values())
+        for address in frame.waiting:
+            self.pending.pop(address, None)
+            marks += self.marks.pop(address) + self._close(address)
+        return marks
 
     def _note(self, op: ops.Op) -> None:
         if isinstance(op, ASIDE):
@@ -203,8 +267,13 @@ class Position:
         """Name the blobs that channels, plan and pending operations refer to."""
         if not self.held:
             return set()
-        parts = [piece for channel in self.channels.values() for piece in channel.pieces[: channel.count]]
-        rest = (list(self.pending.values()), list(self.waiting.values()), list(self.settled.values()))
+        frames = list(self.whole())
+        channels = [channel for frame in frames for channel in frame.channels.values()]
+        parts = [piece for channel in channels for piece in channel.pieces[: channel.count]]
+        rest = (
+            list(self.pending.values()),
+            *([*frame.waiting.values(), *frame.settled.values(), *frame.given.values()] for frame in frames),
+        )
         parts.append(msgspec.json.encode(rest))
         return {match.decode() for part in parts for match in REFERENCE.findall(part)} & self.held
 
@@ -227,6 +296,8 @@ class Position:
             pending=self.pending,
             channels={name: channel.dump() for name, channel in self.channels.items() if channel.version},
             total=f"{self.total:x}",
+            inner=self.inner,
+            frames={path: keep(frame) for path, frame in self.frames.items()},
         )
         return msgspec.json.encode(kept)
 
@@ -234,17 +305,30 @@ class Position:
         """Take over a snapshot."""
         kept = msgspec.json.decode(manifest.body, type=Kept)
         self.branch, self.n, self.seq = manifest.branch, kept.n, manifest.seq
+        self.inner = kept.inner
         self.visits = kept.visits
-        self.waiting, self.left, self.marks = {}, {}, {}
+        self.waiting, self.left, self.marks, self.frames = {}, {}, {}, {}
         for planned in kept.waiting:
-            self._add(planned)
+            self._add(self, planned)
         self.settled = {done.address: done for done in kept.settled}
         self.pending = kept.pending
         for name, channel in kept.channels.items():
             self.channels[name] = Channel.restore(name, channel)
+        for path, frame in kept.frames.items():
+            self.frames[path] = self._restored(path, frame)
         self.total = int(kept.total, 16)
         self.rows = self.row_bytes = 0
         self.snapshot_bytes = len(manifest.body)
+
+    def _restored(self, path: str, kept: KeptFrame) -> Frame:
+        frame = Frame(path, self.kinds.get(place(path), {}))
+        frame.n, frame.visits, frame.given = kept.n, kept.visits, kept.given
+        for planned in kept.waiting:
+            self._add(frame, planned)
+        frame.settled = {done.address: done for done in kept.settled}
+        for name, channel in kept.channels.items():
+            frame.channels[name] = Channel.restore(frame.prefix + name, channel)
+        return frame
 
 
 class Kept(Struct, omit_defaults=True):
@@ -257,6 +341,8 @@ class Kept(Struct, omit_defaults=True):
     pending: dict[str, Pending]
     channels: dict[str, KeptChannel]
     total: str
+    inner: int = 0
+    frames: dict[str, KeptFrame] = {}
 
 
 def _note_question(pending: Pending, op: ops.QuestionAsked | ops.QuestionAnswered) -> None:
@@ -358,9 +444,7 @@ def load(loaded: r.Loaded) -> Position:
     return position
 
 
-def settle(
-    position: Position, body: Body, done: list[Finished], known: dict[str, Any] | None = None
-) -> dict[str, Channel]:
+def settle(frame: Frame, body: Body, done: list[Finished], known: dict[str, Any] | None = None) -> dict[str, Channel]:
     """Work out the channels after a step from its record alone: deltas in path order, results as they stand.
 
     Args:
@@ -375,11 +459,11 @@ def settle(
     for name, raw in body.deltas.items():
         if name not in body.results:
             deltas[name] = [bytes(raw)]
-    channels = position.channels
+    channels = frame.channels
     changed = {name: channels[name].after(tuple(pieces), known.get(name, UNSET)) for name, pieces in deltas.items()}
     for name, raw in body.results.items():
         changed[name] = channels[name].after((bytes(raw),), known.get(name, UNSET), whole=True)
-    for name in position.ephemeral:
+    for name in frame.ephemeral:
         if name not in changed and channels[name].count and not body.edited:
             changed[name] = channels[name].after((), whole=True)
     return changed
@@ -388,22 +472,3 @@ def settle(
 def _mark(address: str, payload: Raw) -> int:
     """Digest a planned activation; times DONE, it is the mark of the finished one."""
     return int.from_bytes(sha256(b"%s|%s" % (address.encode(), bytes(payload))).digest(), "big")
-
-
-@lru_cache(maxsize=8192)
-def parse(address: str) -> tuple[str, int, str]:
-    """Take `node#visit[index]` apart; the index is "" where there is none."""
-    node, _, rest = address.rpartition("/")[2].partition("#")
-    visit, _, index = rest.partition("[")
-    return node, int(visit or 0), index[:-1]
-
-
-@lru_cache(maxsize=8192)
-def path_key(address: str) -> tuple[Any, ...]:
-    """Sort addresses by path, numbers as numbers: `b#1[9]` before `b#1[10]`."""
-    return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"[#\[\].:/]", address))
-
-
-def in_order(done: list[Finished]) -> list[Finished]:
-    """Sort finished activations by path, never by the time they ended."""
-    return done if len(done) < 2 else sorted(done, key=lambda finished: path_key(finished.address))  # noqa: PLR2004

@@ -73,6 +73,8 @@ class Body(Struct, gc=False, omit_defaults=True):
     blobs: tuple[str, ...] = ()  # contents that this row brought
     applied: tuple[str, ...] = ()  # activations of a step that earlier rows of kind `writes` kept
     edited: bool = False  # from outside: what earlier rows of kind `writes` kept stays with the step that goes on
+    frame: str = ""  # of a step: the path of the sub-graph's frame that it settles, which its first one opens
+    given: tuple[str, ...] = ()  # of the first: channels that came from outside, and go back there
 
 
 def addresses(body: Body) -> tuple[str, ...]:
@@ -137,7 +139,7 @@ class RunRecord(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True)
     input_digest: str = ""
     durability: str = "sync"
     structure: Raw = Raw(b"{}")
-    channels: dict[str, str] = {}  # name → kind, so that a log folds without the definition
+    channels: dict[str, str] = {}  # by static path (`draft`, `team/draft`): its kind, so that a log folds alone
     sources: dict[str, str] = {}  # node → digest of its source text when the run was made
     quarantined: str = ""  # why nobody may claim it: what was found damaged
     created_at: float = 0.0

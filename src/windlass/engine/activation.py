@@ -17,7 +17,7 @@ from msgspec import structs
 from windlass.core.blueprint import Blueprint, NodeSpec
 from windlass.core.errors import AttemptTimeout, ContextClosed
 from windlass.core.ops import Op
-from windlass.core.position import Pending, parse
+from windlass.core.position import Frame, Pending, parse, place
 from windlass.core.records import Finished, Planned
 from windlass.core.secret import MASKS
 from windlass.engine.journal import Journal
@@ -48,26 +48,31 @@ class Activation:
 
     __slots__ = (  # thousands of them may be alive, and a dict of more than 30 names is nobody else's: 2 KB each
         "address", "asking", "attempt", "blueprint", "books", "chain", "closed", "counts", "effects", "enough", "freed",
-        "guard", "has_asked", "has_ended", "is_over", "journal", "ledger", "live", "node", "ordinal", "over", "planned",
-        "raises", "reached", "savepoints", "services", "signs", "starved", "stopping", "streams", "task", "until",
-        "waits", "was_cancelled",
+        "guard", "has_asked", "has_ended", "is_called", "is_over", "journal", "ledger", "live", "node", "ordinal",
+        "over", "place", "planned", "raises", "reached", "savepoints", "services", "signs", "starved", "stopping",
+        "streams", "task", "until", "waits", "was_cancelled",
     )  # fmt: skip
 
     def __init__(
         self, services: Services, blueprint: Blueprint, journal: Journal, ledger: Any, guard: Any, planned: Planned
     ) -> None:
         self.services = services
-        self.blueprint = blueprint
         self.journal = journal
         self.ledger = ledger
         self.planned = planned
-        self.address = planned.address
-        self.node: NodeSpec = blueprint.nodes[parse(planned.address)[0]]
+        self.address = address = planned.address
+        self.place = node = parse(address)[0]
+        if "/" in address:  # of a sub-graph: its static path, and the definition that it is of
+            self.place = place(address)
+            blueprint = blueprint.within(address.rpartition("/")[0])
+        self.blueprint = blueprint
+        self.node: NodeSpec = blueprint.nodes[node]
         self.guard: Any = guard
-        self.chain: Chain = guard.chains[self.node.id]
+        self.chain: Chain = guard.chains[self.place]
         self.attempt = self.pending.attempts + 1
         self.task: asyncio.Task[Any] | None = None
         self.stopping = ""
+        self.is_called = False  # to go on, while it was being stopped
         self.has_ended = False  # the node's code, though effects of it may be in flight
         self.closed = False
         self.live = 0  # operations under way that will end by themselves
@@ -95,6 +100,12 @@ class Activation:
     def pending(self) -> Pending:
         """What is kept of this activation so far; read only."""
         return self.journal.position.pending.get(self.address, NOTHING)
+
+    @property
+    def frame(self) -> Frame:
+        """The frame in which it runs; read only."""
+        position = self.journal.position
+        return position.at(self.address) if position.frames else position
 
     async def record(self, *ops: Op) -> None:
         """Keep what happened in here; durable when it returns.
@@ -153,11 +164,14 @@ class Activation:
             return await future
         finally:
             self.waits.pop(key, None)
+            self._look()
 
     def _look(self, turns: int = SETTLE_TURNS) -> None:
         """Stop the attempt once all it does is wait, after a few turns in which it may begin something else."""
         if self.live or not self.waits or self.stopping or self.closed:
             return
+        if any(future.done() for future in self.waits.values()):
+            return  # what it waited for came: it goes on, and looks again
         if turns:
             asyncio.get_running_loop().call_soon(self._look, turns - 1)
         else:

@@ -97,7 +97,7 @@ def bound_to(activation: Activation, wish: Wish, digest: str, terms: ops.Terms) 
 
 def input_digest(activation: Activation) -> str:
     """Digest what the activation is given: its channels' writes, its element of a list, what a Send carried."""
-    channels = activation.journal.position.channels
+    channels = activation.frame.channels
     names = [name for param in activation.node.params for name in (param.source, *param.sources)]
     marks = [f"{name}={channels[name].mark:x}" for name in sorted(set(names)) if name in channels]
     index, payload = parse(activation.address)[2], bytes(activation.planned.payload).decode()

@@ -39,7 +39,7 @@ def as_named(**_: Any) -> None:
 def is_free(activation: Activation, kind: Kind, amounts: Amounts) -> bool:
     """Say whether nothing stands before an action of this kind: the common case, which costs nothing."""
     guard = activation.guard
-    return not amounts and guard.depth is None and kind not in guard.kinds[activation.node.id]
+    return not amounts and guard.depth is None and kind not in guard.kinds[activation.place]
 
 
 async def enter(
@@ -59,7 +59,7 @@ async def enter(
         PermissionDenied, BudgetExceeded: it may not be; nothing was called.
     """
     guard = activation.guard
-    is_judged = kind in guard.kinds[activation.node.id]
+    is_judged = kind in guard.kinds[activation.place]
     before = (known or digest()) if is_judged else ""
     has_waited = False
     if is_judged:

@@ -5,7 +5,6 @@ parent in the child's own last write. Until then the parent's activation is give
 parks. The activation runs again from its start when the end has come, and gets what was recorded.
 """
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -26,6 +25,7 @@ from windlass.engine import inherit
 from windlass.engine.activation import Activation
 from windlass.engine.allowance import open_to
 from windlass.engine.births import Birth, Given, Options, conceive, read_input
+from windlass.engine.journal import shielded
 from windlass.engine.kin import failed, is_decided, stop
 from windlass.engine.nest import Nest, name_child
 from windlass.engine.redacting import masked
@@ -212,9 +212,7 @@ async def _start(activation: Activation, wanted: Sequence[Wanted]) -> None:
         await activation.firm()
         made = [await _conceive(activation, one, children.get(one.key)) for one in fresh]
         crashpoint("child.start")
-        await asyncio.shield(
-            activation.services.seams.spawn(_bear(activation, made), f"children of {activation.address}")
-        )
+        await shielded(activation.services.seams.spawn(_bear(activation, made), f"children of {activation.address}"))
     finally:
         activation.end_op()
 

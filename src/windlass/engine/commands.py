@@ -17,7 +17,7 @@ from windlass.engine.edges import raised
 from windlass.engine.entry import freshen
 from windlass.engine.execute import keep_writes
 from windlass.engine.initiate import edit
-from windlass.engine.inputs import unpacked
+from windlass.engine.inputs import split, unpacked
 from windlass.engine.kin import heard, is_decided, resume
 from windlass.engine.redacting import notice
 
@@ -86,7 +86,7 @@ async def _answer(drive: Drive, command: r.Command) -> bool:
         drive.answered.append(address)
         return True
     running = drive.running.get(address)
-    if running is None:
+    if running is None or running.stopping:
         drive.answered.append(address)
         return True
     await drive.journal.write("record", status=RUNNING)
@@ -108,7 +108,12 @@ async def _happening(drive: Drive, asked: r.Question) -> list[r.Effect]:
 def _take_output(drive: Drive, address: str, value: bytes) -> None:
     """Take a person's answer as the output of an activation that was escalated."""
     activation = Activation(
-        drive.services, drive.blueprint, drive.journal, drive.ledger, drive.guard, drive.position.waiting[address]
+        drive.services,
+        drive.blueprint,
+        drive.journal,
+        drive.ledger,
+        drive.guard,
+        drive.position.at(address).waiting[address],
     )
     node = activation.node
     try:
@@ -167,7 +172,7 @@ async def _resume(drive: Drive, command: r.Command) -> bool:
     if drive.journal.head.status is FAILED:
         await _retried(drive, command.by)
     for address, pending in position.pending.items():
-        if address in position.waiting and pending.is_failed:
+        if position.waits(address) and pending.is_failed:
             drive.journal.note(ops.AttemptsReset(address))
             if is_doubtful(pending):
                 drive.resting[address] = "waits"  # a person has yet to say whether its effect happened
@@ -176,7 +181,10 @@ async def _resume(drive: Drive, command: r.Command) -> bool:
             drive.ready.append(address)
     drive.failure = drive.burial = None
     typed = unpacked(drive.blueprint, command.arguments)
-    if typed:
+    if typed and (path := split(drive.blueprint, typed)[0]) and path not in position.frames:
+        why = f"{path} is not under way"  # any more
+        drive.journal.say("edit.refused", channels=sorted(typed), by=command.by, why="", error=why)
+    elif typed:
         step = edit(drive.blueprint, position, typed, drive.journal.blob)
         drive.journal.say("run.edited", channels=sorted(typed), by=command.by)
         await drive.journal.write("step", step=step, status=RUNNING)
@@ -212,7 +220,7 @@ def hear_of_ends(drive: Drive) -> None:
         if pending is None or not is_decided(pending, key):
             continue
         running = drive.running.get(address)
-        if running is None and address not in drive.ready and not is_doubtful(pending):
+        if (running is None or running.stopping) and address not in drive.ready and not is_doubtful(pending):
             drive.ready.append(address)
         for what, waiter in running.waits.items() if running is not None else ():
             if what.startswith(("child|", "group|")) and not waiter.done():

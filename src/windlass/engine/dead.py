@@ -18,7 +18,7 @@ from windlass.core.changes import LetterPut
 from windlass.core.errors import WindlassError
 from windlass.core.letters import DeadLetter
 from windlass.core.ops import NULL
-from windlass.core.position import parse
+from windlass.core.position import place
 from windlass.engine.activation import NOTHING, Activation
 from windlass.engine.drive import Drive
 from windlass.engine.execute import gather_inputs
@@ -45,7 +45,7 @@ def bury(
     letter = DeadLetter(
         id=sha256(identity.encode()).hexdigest()[:16], run=record.id, tenant=record.tenant,
         definition=record.definition, fingerprint=record.fingerprint, address=address,
-        node=parse(address)[0] if address else "", reason=reason, attempts=attempts, failure=failure,
+        node=place(address), reason=reason, attempts=attempts, failure=failure,
         pattern=pattern(failure), input=_input(activation), branch=position.branch, n=position.n,
         trail=(*pending.trail, *trail), at=drive.clock.now(), tags=record.tags, note=note, handler=handler,
     )  # fmt: skip

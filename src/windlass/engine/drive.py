@@ -11,8 +11,9 @@ from typing import Any
 from windlass.core import ops
 from windlass.core import records as r
 from windlass.core.blueprint import Blueprint
+from windlass.core.frames import lane
 from windlass.core.position import Position
-from windlass.core.states import FAILED, UNFINISHED, Status
+from windlass.core.states import FAILED, RUNNING, UNFINISHED, Status
 from windlass.engine.activation import NOTHING, Activation, Outcome
 from windlass.engine.alarm import Alarm
 from windlass.engine.guard import Guard
@@ -43,8 +44,10 @@ class Drive:
         self.guard = Guard(services, blueprint, self.journal)
         self.guard.wake = self._passed_on
         self.has_streams = blueprint.has_streams
+        self.has_frames = blueprint.has_frames
         self.ready: deque[str] = deque()
-        self.held: dict[str, deque[str]] = {}  # by node: ready, but at the node's concurrency
+        self.held: dict[str, deque[str]] = {}  # by node within its frame: ready, but at the node's concurrency
+        self.whole: list[str] = []  # frames in which the last owner left nothing to wait for: a step is due, or the end
         # Address → why: a "retry" has its time, as has what is "held" by a limit; or it "waits", or "starves".
         self.resting: dict[str, str] = {}
         self.unfunded: list[str] = []  # of those that wait: until a person has raised a budget
@@ -72,6 +75,19 @@ class Drive:
         self.lingers_until: float | None = None  # for children that are driven here
         self._wake: asyncio.Future[None] | None = None
         self._slice = 0.0
+
+    async def step(self, finished: list[r.Finished], path: str = "") -> None:
+        """Settle what has finished in a frame and plan what follows: the loop does."""
+        raise NotImplementedError
+
+    def status(self) -> Status | None:
+        """Return the status that a write has to set, as the run goes on."""
+        return None if self.journal.head.status is RUNNING else RUNNING
+
+    def next_held(self, address: str) -> None:
+        """Let the next one pass that is at its node's concurrency: this one takes no place, or none any more."""
+        if self.held and (held := self.held.get(lane(address))):
+            self.ready.append(held.popleft())
 
     def _told(self) -> None:
         self.services.notifier.wake(self.run)
@@ -147,6 +163,15 @@ class Drive:
             for key, terms in pending.terms.items()
             if (at := terms.next_at) is not None and f"{pending.asked.get(key)}|deadline" not in self.late
         ]
+
+    def lingers(self, children: list[str], seconds: float) -> bool:
+        """Say whether to wait here for children: what ends soon is not worth giving the run up, and taking it again."""
+        if self.guard.is_on or self.journal.head.crashes or not self.services.nest.are_near(children):
+            return False  # they may need what it holds of limits and budgets, and may kill it once, but not again
+        now = self.clock.now()
+        if self.lingers_until is None:
+            self.lingers_until = now + seconds
+        return now < self.lingers_until <= now + seconds
 
     def push_due(self) -> None:
         """Make ready what has come due; nothing, once nothing is launched any more."""

@@ -102,7 +102,7 @@ async def wrap_up(drive: Drive) -> None:
     await failures.withdraw(drive)
     planned = Planned(f"{node}#{position.visits.get(node, 0) + 1}[{WRAP}]")
     dropped = tuple(address for address in position.waiting if address not in position.settled)
-    for address in dropped:
+    for address in position.open():
         leave(drive.journal, address, "its parent wraps up")
     drive.known = {}
     for rest in (drive.ready, drive.resting, drive.held, drive.unfunded):

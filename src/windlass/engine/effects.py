@@ -25,6 +25,7 @@ from windlass.engine.approvals import Wish, approve
 from windlass.engine.boundary import Call, by_name, enter, is_free, leave, within
 from windlass.engine.doubts import Wanted, answer_value, settled
 from windlass.engine.functions import LeftBehind, result_codec, result_type, run_within
+from windlass.engine.journal import shielded
 from windlass.engine.ledger import absent, completed, effect_key, line_of, next_key
 from windlass.engine.redacting import kept_arguments
 from windlass.engine.terms import approval_terms
@@ -122,7 +123,7 @@ async def _in_flight(activation: Activation, codec: Codec, intent: ops.EffectInt
     task.add_done_callback(activation.effect_ended)
     try:
         # Shielded: whoever cancels the task that waits, the effect comes to its outcome and the outcome is recorded.
-        return await asyncio.shield(task)
+        return await shielded(task)
     finally:
         activation.end_op()
 

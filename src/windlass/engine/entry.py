@@ -2,7 +2,7 @@
 
 from windlass.core import queries
 from windlass.core.ops import Failure
-from windlass.core.position import Pending, parse
+from windlass.core.position import Pending, place
 from windlass.core.states import ENDED, FAILED, PAUSED, RUNNING, WAITING
 from windlass.engine.activation import NOTHING
 from windlass.engine.dead import bury
@@ -18,19 +18,19 @@ async def enter(drive: Drive) -> None:
     record, position = drive.journal.record, drive.position
     if drive.has_streams:
         items = await drive.services.store.find(queries.Items(run=drive.run))
-        drive.items.load(items, {a: 1 for a in position.waiting if a not in position.settled})
+        drive.items.load(items, dict.fromkeys(position.open(), 1))
     if record.owner is not None:
         crashes = drive.journal.head.crashes + 1
         drive.journal.count_crash(crashes)
         drive.journal.say("lease.taken_over", owner=record.owner.id, crashes=crashes)
         if crashes >= MOST_CRASHES and record.head.status not in ENDED:  # or it is being rolled back
-            said = f"{crashes} owners died in a row at {', '.join(position.waiting)}"
+            said = f"{crashes} owners died in a row at {', '.join(position.open())}"
             bury(drive, "", Failure("Poison", said, "run.poison"), "poison")
             await drive.end(FAILED, "run.failed", failure={"kind": "Poison", "message": said, "code": "run.poison"})
             return
     changed = [
         name for name, digest in record.sources.items()
-        if name in drive.blueprint.nodes and drive.blueprint.nodes[name].source_digest != digest
+        if (node := drive.blueprint.node(name)) is not None and node.source_digest != digest
     ]  # fmt: skip
     if changed and (record.owner is not None or drive.leaving):
         drive.journal.say("definition.code_changed", nodes=changed)
@@ -40,13 +40,12 @@ async def enter(drive: Drive) -> None:
     drive.journal.note(*asked)
     doubtful = {op.address for op in asked}
     for address, pending in position.pending.items():
-        if address in position.waiting and pending.failure is not None and pending.is_failed:
+        if position.waits(address) and pending.failure is not None and pending.is_failed:
             if pending.rollback and not drive.leaving:
                 drive.leaving, drive.rollback = "rollback", proposed(address, pending.attempts, pending.rollback)
             drive.failure = drive.failure or (address, pending.failure)
-    for address in position.waiting:
-        if address in position.settled:
-            continue
+    drive.whole += [path for path, frame in position.frames.items() if frame.is_whole]
+    for address in position.open():
         pending = position.pending.get(address, NOTHING)
         if (clean and _is_blocked(drive, pending)) or address in doubtful or is_doubtful(pending):
             drive.resting[address] = "retry" if (pending.due_at or 0) > drive.clock.now() else "waits"
@@ -60,14 +59,15 @@ async def enter(drive: Drive) -> None:
 def _age(drive: Drive, changed: list[str]) -> None:
     """Note on open questions that they were asked by other code: what asks no longer, they are withdrawn."""
     for address, pending in drive.position.pending.items():
-        if parse(address)[0] in changed:
+        if place(address) in changed:
             pending.stale.update(key for key in pending.asked if key not in pending.answers)
 
 
 def freshen(drive: Drive) -> None:
     """Make ready what waits for people and began before the state was edited: it may ask something else now."""
     for address, pending in drive.position.pending.items():
-        if drive.resting.get(address) == "waits" and pending.stale and not (pending.is_failed or is_doubtful(pending)):
+        waits = drive.resting.get(address) == "waits" or (address in drive.running and drive.running[address].stopping)
+        if waits and pending.stale and not (pending.is_failed or is_doubtful(pending)):
             drive.ready.append(address)
 
 

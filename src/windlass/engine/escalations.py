@@ -111,16 +111,16 @@ async def _given(control: Control, asked: r.Question, blueprint: Blueprint) -> d
         "schema": msgspec.json.decode(asked.schema), "about": asked.about, "asked_at": asked.asked_at,
         "to": asked.terms.was,
     }  # fmt: skip
-    told = {"question": question, "state": await state_of(control, asked.run)}
+    told = {"question": question, "state": await state_of(control, asked.run, asked.address)}
     if blueprint.kind == "pipeline":
         return told
     return {name: value for name, value in told.items() if name in blueprint.channels}
 
 
-async def state_of(control: Control, run: str) -> dict[str, Any]:
-    """Show a run's channels as plain JSON; a note instead of what is too large."""
+async def state_of(control: Control, run: str, address: str = "") -> dict[str, Any]:
+    """Show the channels that an activation of a run sees as plain JSON; a note instead of what is too large."""
     position = load(await control.store.load(run))
-    shown = show(position, await reads.with_blobs(control.store, position), reads.LENIENT)
+    shown = show(position.at(address), await reads.with_blobs(control.store, position), reads.LENIENT)
     plain: dict[str, Any] = msgspec.to_builtins(shown, str_keys=True, enc_hook=_plain)
     size = len(msgspec.json.encode(plain))
     return plain if size <= MOST_STATE else {"too large to show": size}

@@ -112,7 +112,7 @@ def gather_inputs(activation: Activation) -> list[Any]:
     Raises:
         TaskError: a channel that it reads was never written.
     """
-    channels = activation.journal.position.channels
+    channels = activation.frame.channels
     codec, blob = activation.blueprint.codec, activation.journal.blob
     arguments: list[Any] = []
     for param in activation.node.params:

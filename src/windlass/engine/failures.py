@@ -79,7 +79,7 @@ def decide(drive: Drive, outcome: Outcome) -> r.Finished | None:
             drive.ready.append(activation.address)
         return None
     if action.kind == "rollback":
-        failed = msgspec.structs.replace(failed, rollback=action.to or activation.node.id)
+        failed = msgspec.structs.replace(failed, rollback=_back_to(activation, action.to))
     drive.journal.note(failed)
     handler = handed_to(error.edge) if isinstance(error, BudgetExceeded) else ""  # met by a call
     return _instead(drive, activation, failure, action, (ruling.reason, said), handler)
@@ -123,7 +123,7 @@ def _instead(
         return msgspec.structs.replace(finished, skipped=action.kind == "skip")
     if action.kind == "rollback":
         drive.leaving = "rollback"
-        drive.rollback = proposed(address, activation.attempt, action.to or node.id)
+        drive.rollback = proposed(address, activation.attempt, _back_to(activation, action.to))
         return None
     if action.kind == "escalate":
         prompt = f"{address} failed: {failure.message}. What is its output?"
@@ -142,6 +142,12 @@ def _instead(
         return keep_writes(activation, stand_in)[0]
     fail(drive, address, failure, why, [said], activation=activation, handler=handler)
     return None
+
+
+def _back_to(activation: Activation, to: str) -> str:
+    """Name the target of a rollback that a node proposes; a node of a sub-graph means those that it is beside."""
+    to = to or activation.node.id
+    return f"{activation.frame.prefix}{to}" if to.partition("#")[0] in activation.blueprint.nodes else to
 
 
 def proposed(address: str, attempt: int, to: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from windlass.core import queries
 from windlass.core.blueprint import Blueprint
 from windlass.core.changes import Adjust, Change
 from windlass.core.errors import BudgetExceeded, StaleLease, StoreError
-from windlass.core.position import parse
+from windlass.core.position import place
 from windlass.core.records import Planned
 from windlass.core.tallies import (
     Answer,
@@ -131,7 +131,7 @@ class Guard:
             await self.journal.drain()  # what was asked for is on its way
         if self.rules.has_bounds:
             await self._ask(addresses)
-        nodes = {parse(address)[0] for address in addresses}
+        nodes = {place(address) for address in addresses}
         self.node = nodes.pop() if len(nodes) == 1 else ""
         return None if self.is_watched and self.escrow.is_settled else await self._provide()
 
@@ -143,7 +143,7 @@ class Guard:
         needs: dict[str, int] = {}
         probed = {key for keys in self.probing.values() for key in keys} if self.probing else set()
         for address in addresses:
-            gate = self.gates[parse(address)[0]]
+            gate = self.gates[place(address)]
             for key, _ in gate.limits:
                 needs[key] = needs.get(key, 0) + 1
             for key, breaker in gate.breakers:
@@ -168,7 +168,7 @@ class Guard:
 
     async def _let_go(self, addresses: Iterable[str]) -> None:
         """Give back permits that let no attempt begin: two that hold one of the same two would wait for each other."""
-        spare = _unused(self.permits, ([key for key, _ in self.gates[parse(one)[0]].limits] for one in addresses))
+        spare = _unused(self.permits, ([key for key, _ in self.gates[place(one)].limits] for one in addresses))
         now = self.clock.now()
         changes = [Adjust(key, self.permits[key].wanted(self.record, now, 0)) for key in spare]
         if changes:
@@ -196,7 +196,7 @@ class Guard:
 
     def admit(self, address: str) -> Hold | None:
         """Let an attempt begin, or say what holds it and until when."""
-        gate = self.gates[parse(address)[0]]
+        gate = self.gates[place(address)]
         now = self.clock.now()
         for key, breaker in gate.breakers:
             seen = self.services.seen.get(key)
@@ -228,7 +228,7 @@ class Guard:
 
     def ended(self, address: str, error: BaseException | None, *, is_stopped: bool) -> None:
         """Note that an attempt is over: its permits go on to the next, or back; its breakers hear of it."""
-        gate = self.gates[parse(address)[0]]
+        gate = self.gates[place(address)]
         for key, _ in gate.limits:
             permits = self.permits[key]
             permits.taken -= 1
@@ -269,7 +269,7 @@ class Guard:
         now = self.clock.now()
         needs: dict[str, int] = {}
         for one in planned:
-            for key, _ in self.gates[parse(one.address)[0]].limits:
+            for key, _ in self.gates[place(one.address)].limits:
                 needs[key] = needs.get(key, 0) + 1
         for key, permits in self.permits.items():
             op = permits.close(self.record, now) if release else permits.ride(self.record, now, needs.get(key, 0))

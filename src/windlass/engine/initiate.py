@@ -1,4 +1,4 @@
-"""The steps that no activation makes: a run's first one, and an edit from outside. Pure, like reconcile."""
+"""The steps that no activation makes: the first of a run or sub-graph, and edits from outside. Pure, as reconcile."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,30 +7,32 @@ from msgspec import UNSET
 
 from windlass.core.blueprint import Blueprint, ChannelSpec
 from windlass.core.channels import REPLACING
-from windlass.core.errors import ReducerFailed
+from windlass.core.errors import InputError, ReducerFailed
+from windlass.core.frames import Frame, parse
 from windlass.core.pieces import FOLDS, Blobs
 from windlass.core.position import Position, settle
 from windlass.core.records import Body, Planned
+from windlass.engine.inputs import split
 from windlass.engine.plan import Plan, begin
 from windlass.engine.reconcile import Scratch, Step, as_step
 
 
-def initiate(blueprint: Blueprint, position: Position, writes: Mapping[str, Any], blobs: Blobs) -> Step:
-    """Make a run's first step: initial values with the input's writes upon them, and what runs first.
+def initiate(blueprint: Blueprint, frame: Frame, writes: Mapping[str, Any], blobs: Blobs) -> Step:
+    """Make the first step of a run, or of a sub-graph: initial values, the input's writes upon them, what runs first.
 
     Raises:
         ReducerFailed: a reducer raised on the input.
     """
-    scratch = Scratch(blueprint, position, blobs)
+    scratch = Scratch(blueprint, frame, blobs)
     results = {}
     for name, spec in blueprint.channels.items():
         if name in writes:
             results[name] = scratch.keep(_as_delta(spec, _first(spec, writes[name])), name)
         elif spec.initial is not UNSET:
             results[name] = scratch.keep(_as_delta(spec, spec.initial), name)
-    scratch.channels = settle(position, Body(at=0.0, results=results), [], scratch.known)
-    following = begin(blueprint, position, writes, scratch.read)
-    return as_step(position, scratch, (), following, results, {})
+    scratch.channels = settle(frame, Body(at=0.0, results=results), [], scratch.known)
+    following = begin(blueprint, frame, writes, scratch.read)
+    return as_step(frame, scratch, (), following, results, {})
 
 
 def _first(spec: ChannelSpec, incoming: Any) -> Any:
@@ -70,18 +72,27 @@ def edit(
 
     What has finished in a step that still goes on stays with that step.
 
+    Args:
+        edits: by channel; those of a sub-graph's frame by its path, `team#1/draft`.
+
     Raises:
         ReducerFailed: a reducer raised.
+        InputError: they are of several frames, or of one that is not open.
     """
-    scratch = Scratch(blueprint, position, blobs)
+    path, blueprint = split(blueprint, edits)
+    if path and path not in position.frames:
+        raise InputError(path, f"{path} is not under way", hint=f"there are: {', '.join(position.frames) or 'none'}")
+    frame = position.frame(path)
+    edits = {name.rpartition("/")[2]: value for name, value in edits.items()}
+    scratch = Scratch(blueprint, frame, blobs)
     results = {}
     for name, value in edits.items():
         spec = blueprint.channels[name]
-        current = UNSET if overwrite else position.channels[name].read(blueprint.codec, blobs)
+        current = UNSET if overwrite else frame.channels[name].read(blueprint.codec, blobs)
         results[name] = scratch.keep(_as_delta(spec, _folded(spec, current, value, "an edit")), name)
     body = Body(at=0.0, results=results, edited=True)
-    scratch.channels = settle(position, body, [], scratch.known)
-    waiting = {address.partition("#")[0] for address in position.waiting}
+    scratch.channels = settle(frame, body, [], scratch.known)
+    waiting = {parse(address)[0] for address in frame.waiting}
     subscribed = [n for name in edits for n in blueprint.subscribers.get(name, ()) if n not in waiting]
-    planned = [Planned(f"{node}#{position.visits.get(node, 0) + 1}") for node in dict.fromkeys(subscribed)]
-    return as_step(position, scratch, (), Plan(planned=planned), results, {})._replace(edited=True)
+    planned = [Planned(f"{frame.prefix}{node}#{frame.visits.get(node, 0) + 1}") for node in dict.fromkeys(subscribed)]
+    return as_step(frame, scratch, (), Plan(planned=planned), results, {})._replace(edited=True)

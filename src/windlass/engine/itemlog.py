@@ -17,7 +17,7 @@ from windlass.core import changes
 from windlass.core import records as r
 from windlass.core.crashpoint import crashpoint
 from windlass.core.events import Event
-from windlass.core.position import parse
+from windlass.core.frames import lane as lane_of
 from windlass.engine.activation import Activation
 from windlass.engine.functions import widened
 from windlass.engine.journal import Journal
@@ -28,7 +28,7 @@ MOST_RECENT = 1_000  # items that a follower in this process may lag behind befo
 
 @dataclass(slots=True)
 class Lane:
-    """The items of one producing node, in order of arrival, and who has been handed how many."""
+    """The items of one producing node within its frame, in order of arrival, and who has been handed how many."""
 
     items: list[r.Item] = field(default_factory=list)
     firm: set[tuple[str, int]] = field(default_factory=set)  # (address, attempt) whose end is durable
@@ -67,7 +67,7 @@ class ItemLog:
             self.journal.change(changes.ItemsDropped(address, attempt, "", self._arrival))
 
     def _lane(self, address: str) -> Lane:
-        return self.lanes.setdefault(parse(address)[0], Lane())
+        return self.lanes.setdefault(lane_of(address), Lane())
 
     def _item(self, activation: Activation, value: Raw, lane: Any) -> r.Item:
         item = r.Item(
@@ -202,15 +202,15 @@ class ItemLog:
 
     async def follow(self, activation: Activation, source: str) -> AsyncIterator[Any]:
         """Iterate over a producer's items in order of arrival, those of earlier owners first."""
-        lane = self.lanes.setdefault(source, Lane())
+        lane = self._lane(f"{activation.frame.prefix}{source}")
         lane.handed[activation.address] = 0
-        codec, position = activation.blueprint.codec, self.journal.position
+        codec, frame = activation.blueprint.codec, activation.frame
         while True:
             place = lane.handed[activation.address]
             if place < len(lane.items):
                 lane.handed[activation.address] = place + 1
                 yield codec.decode(bytes(lane.items[place].value), self.journal.blob)
-            elif position.visits.get(source) and not position.left.get(source) and self._is_whole(lane):
+            elif frame.visits.get(source) and not frame.left.get(source) and self._is_whole(lane):
                 return
             else:
                 await self._next(activation)

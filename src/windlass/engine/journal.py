@@ -12,7 +12,7 @@ point (`flush=True`: effects, questions, timers, commands, the end) takes the wh
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -32,8 +32,20 @@ from windlass.engine.reconcile import Step
 from windlass.engine.redacting import cleaned, told
 from windlass.stores.base import Store, row_digest
 
+T = TypeVar("T")
 MOST_BEHIND, MOST_BYTES_BEHIND = 64, 1_000_000  # rows and bytes that `async` may owe in all (D25)
 MOST_ROWS, MOST_ROW_BYTES = 1_000, 1 << 20  # a snapshot is due after so many rows, or bytes beyond its own size (D24)
+
+
+async def shielded(going: "asyncio.Future[T]") -> T:
+    """Wait for what goes on even if whoever waits is cancelled; an error that comes in that moment counts as heard."""
+    outer = asyncio.shield(going)
+    try:
+        return await outer
+    except asyncio.CancelledError:
+        if outer.done() and not outer.cancelled():
+            outer.exception()
+        raise
 
 
 class Journal:
@@ -124,7 +136,7 @@ class Journal:
         if self._flush is None:
             self._flush = asyncio.get_running_loop().create_future()
             asyncio.get_running_loop().call_soon(self._start_flush, self._flush)
-        await asyncio.shield(self._flush)
+        await shielded(self._flush)
 
     def _start_flush(self, waiter: "asyncio.Future[None]") -> None:
         if self._flush is waiter:  # nobody's write has taken the ops along in the meantime
@@ -201,19 +213,22 @@ class Journal:
         changes, self._changes = cleaned(tuple(self._changes)), []
         fresh, self._fresh = tuple(self._fresh), []
         position.held.update(fresh)
+        settled = position.settled
+        if step is not None and step.frame:  # nothing where one is opened
+            settled = position.frames[step.frame].settled if step.frame in position.frames else {}
         if MASKS.hits != self._hits:
-            results = step.results if step is not None and not step.finished and not position.settled else {}
+            results = step.results if step is not None and not step.finished and not settled else {}
             contents = {digest: self.blobs[digest] for digest in fresh}
             said += told(ops, finished if step is None else step.finished, results, contents)
         is_end = step is not None and not step.edited
-        applied = tuple(sorted(position.settled, key=path_key)) if is_end and position.settled else ()
+        applied = tuple(sorted(settled, key=path_key)) if is_end and settled else ()
         if step is None:
             body = Body(now, ops, finished, dropped=dropped, said=said, blobs=fresh)
             position.fold(kind, body)
         else:
             body = Body(
                 now, ops, step.finished, step.results, step.deltas, step.planned, dropped, said, "", fresh, applied,
-                step.edited,
+                step.edited, step.frame, step.given,
             )  # fmt: skip
             position.fold(kind, body, step.channels)
             body.digest = position.digest()
@@ -246,7 +261,8 @@ class Journal:
     def snapshot(self) -> tuple[Change, ...]:
         """Make a snapshot of the position as it stands, long pieces out of line."""
         position = self.position
-        new = [blob for channel in position.channels.values() for blob in channel.compact(self.codec, self.blob)]
+        channels = [channel for frame in position.whole() for channel in frame.channels.values()]
+        new = [blob for channel in channels for blob in channel.compact(self.codec, self.blob)]
         for blob in new:
             self.blobs[blob.digest] = bytes(blob.content)
             position.held.add(blob.digest)

@@ -13,8 +13,9 @@ from math import inf
 
 from windlass.core import records as r
 from windlass.core.errors import StepLimitReached, WindlassError
-from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, RUNNING, WAITING, Status
-from windlass.engine import failures
+from windlass.core.frames import lane
+from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, WAITING, Status
+from windlass.engine import failures, frames
 from windlass.engine.activation import Activation, Outcome
 from windlass.engine.commands import hurry, take
 from windlass.engine.dead import bury, fail
@@ -89,10 +90,10 @@ class RunLoop(Drive):
             await take(self)
         if self.journal.broken is not None:
             raise self.journal.broken
-        if self.guard.is_on and self.ready and not self.leaving:
-            exceeded = await self.guard.prepare(self.ready)
-            if exceeded is not None:
-                await exceed(self, exceeded)
+        if self.has_frames or self.guard.is_on:
+            await frames.prepare(self)
+            if self.over:
+                return False
         direct = self._launch()
         if direct is not None:
             self.direct = direct
@@ -122,21 +123,27 @@ class RunLoop(Drive):
         position = self.position
         while self.ready and not self.leaving:
             address = self.ready.popleft()
-            planned = position.waiting.get(address)
-            if planned is None or address in self.running or address in position.settled:
+            frame = position.at(address) if position.frames else position
+            planned = frame.waiting.get(address)
+            if planned is None or address in self.running or address in frame.settled:
+                if address in self.running:
+                    self.running[address].is_called = True
+                self.next_held(address)
                 continue
             pending = position.pending.get(address)
             if pending is not None and (pending.is_failed or (pending.due_at or 0) > self.clock.now()):
                 self.resting[address] = "retry"
+                self.next_held(address)
                 continue
             self.resting.pop(address, None)
             activation = Activation(self.services, self.blueprint, self.journal, self.ledger, self.guard, planned)
             activation.streams = self.items
             node = activation.node
-            if node.concurrency is not None and self._busy(node.id) >= node.concurrency:
-                self.held.setdefault(node.id, deque()).append(address)
+            if node.concurrency is not None and self._busy(lane(address)) >= node.concurrency:
+                self.held.setdefault(lane(address), deque()).append(address)
                 continue
             if self.guard.is_on and self._is_held(address):
+                self.next_held(address)
                 continue
             self.running[address] = activation
             if node.streams_to:
@@ -159,8 +166,8 @@ class RunLoop(Drive):
             self.journal.say("attempt.held", address, by=f"{hold.kind} {hold.name}", until=hold.until)
         return True
 
-    def _busy(self, node: str) -> int:
-        return sum(activation.node.id == node for activation in self.running.values())
+    def _busy(self, place: str) -> int:
+        return sum(lane(address) == place for address in self.running)
 
     def _start(self, activation: Activation) -> None:
         activation.over = self._ended
@@ -189,13 +196,13 @@ class RunLoop(Drive):
             self.lingers_until = None
             if self.guard.is_on:
                 self.guard.ended(activation.address, outcome.error, is_stopped=bool(outcome.stopped))
-            held = self.held.get(activation.node.id)
-            if held:
-                self.ready.append(held.popleft())
+            self.next_held(activation.address)
             done = failures.settle(self, outcome)
             if activation.pending.asked and (done is not None or outcome.stopped == "waiting"):
                 await leave_unasked(self, activation, waits=done is None)
-            if done is None and outcome.stopped == "waiting":
+            if done is None and outcome.stopped == "waiting" and activation.is_called:
+                self.ready.append(activation.address)  # what it waited for came while it was unwinding
+            elif done is None and outcome.stopped == "waiting":
                 self.resting[activation.address] = "starves" if activation.starved else "waits"
             if done is None:
                 continue
@@ -214,22 +221,24 @@ class RunLoop(Drive):
 
     async def _commit(self, finished: list[r.Finished]) -> None:
         position = self.position
-        if finished and (
+        if finished and position.frames:
+            await frames.commit(self, finished)
+        elif finished and (
             self.blueprint.wait == "any" or len(finished) + len(position.settled) == len(position.waiting)
         ):
-            await self._step(finished)
+            await self.step(finished)
         elif finished:
-            await self.journal.write("writes", finished=tuple(finished), status=self._status())
+            await self.journal.write("writes", finished=tuple(finished), status=self.status())
         elif self.journal.has_notes:
-            await self.journal.write("record", status=self._status())
+            await self.journal.write("record", status=self.status())
 
-    def _status(self) -> Status | None:
-        return None if self.journal.head.status is RUNNING else RUNNING
-
-    async def _step(self, finished: list[r.Finished]) -> None:
-        position, journal = self.position, self.journal
+    async def step(self, finished: list[r.Finished], path: str = "") -> None:
+        """Settle what has finished in a frame, plan what follows, and commit both; the run may end with it."""
+        journal, frame, blueprint = self.journal, self.position.frame(path), self.blueprint
+        if path:
+            blueprint = blueprint.within(path)
         try:
-            step = reconcile(self.blueprint, position, finished, self.known, journal.blob)
+            step = reconcile(blueprint, frame, finished, self.known, journal.blob)
             self.guard.check(step.planned)
         except WindlassError as error:
             if finished:
@@ -237,28 +246,31 @@ class RunLoop(Drive):
             where = finished[0].address if finished else ""
             fail(self, where, failures.describe(error), reason(error))
             return
-        self.known = {}
-        if self.guard.rules.wraps and any(map(is_wrapped, (*position.settled, *(done.address for done in finished)))):
+        if self.guard.rules.wraps and any(map(is_wrapped, (*frame.settled, *(done.address for done in finished)))):
             step = step._replace(planned=())
-        for done in (*position.settled.values(), *finished):
+        for done in (*frame.settled.values(), *finished):
+            self.known.pop(done.address, None)
             for name in done.savepoints:
-                journal.say("savepoint.made", done.address, name=name, n=position.n + 1)
-        left = len(position.waiting) - len(finished) - len(position.settled) + len(step.planned)
-        limit = self.blueprint.step_limit
-        if not left:
+                journal.say("savepoint.made", done.address, name=name, n=self.position.n + 1)
+        left = len(frame.waiting) - len(finished) - len(frame.settled) + len(step.planned)
+        limit = blueprint.step_limit
+        if not left and not path:
             journal.say("run.completed")
             self.over = True
             await journal.write("step", step=step, status=COMPLETED, release=True)
-        elif limit is not None and position.n >= limit and step.planned:
-            failure = failures.describe(StepLimitReached(f"{self.run} took {limit} steps"))
-            bury(self, "", failure, "step_limit")
-            journal.say("run.failed", failure=failures.plain(failure))
+        elif limit is not None and frame.n >= limit and frame.steps >= limit and step.planned:
+            of = f"{path} of {self.run}" if path else self.run
+            failure = failures.describe(StepLimitReached(f"{of} took {limit} steps"))
+            bury(self, path, failure, "step_limit")
+            journal.say("run.failed", path, failure=failures.plain(failure))
             self.over = True
             await journal.write("step", step=step, status=FAILED, release=True)
         else:
-            await journal.write("step", step=step, status=self._status())
+            await journal.write("step", step=step, status=self.status())
             for planned in step.planned:
                 self.ready.append(planned.address)
+            if not left:
+                await frames.close(self, path)
 
     async def _rest(self) -> None:
         """Decide what to do when nothing executes and nothing is ready."""
@@ -282,14 +294,13 @@ class RunLoop(Drive):
             address, failure = self.failure
             await self.end(FAILED, "run.failed", address, failure=failures.plain(failure))
         elif len(position.settled) == len(position.waiting):
-            await self._step([])
+            await self.step([])
         else:
             await self._park()
 
     async def _park(self) -> None:
         due = self.next_due()
-        now = self.clock.now()
-        if due is not None and due - now <= SOON_SECONDS:
+        if due is not None and due - self.clock.now() <= SOON_SECONDS:
             await self._wait(due)
             return
         pending = self.position.pending.values()
@@ -297,20 +308,12 @@ class RunLoop(Drive):
         children = [id_ for one in pending for id_ in one.open_children]
         if self.news:
             return
-        if children and not waiting and self._lingers(children, now):
+        if children and not waiting and self.lingers(children, SOON_SECONDS):
             await self._wait(self.lingers_until)
             return
         self.journal.say("run.parked", questions=waiting, children=children, due_at=due)
         self.over = True
         await self.journal.write("record", status=WAITING, due_at=due, release=True)
-
-    def _lingers(self, children: list[str], now: float) -> bool:
-        """Say whether to wait here for children: what ends soon is not worth giving the run up, and taking it again."""
-        if self.guard.is_on or self.journal.head.crashes or not self.services.nest.are_near(children):
-            return False  # they may need what it holds of limits and budgets, and may kill it once, but not again
-        if self.lingers_until is None:
-            self.lingers_until = now + SOON_SECONDS
-        return now < self.lingers_until <= now + SOON_SECONDS
 
     async def _wait(self, due: float | None) -> None:
         """Wait for an outcome, a command or a due time."""

@@ -7,16 +7,16 @@ from msgspec import UNSET
 
 from windlass.core.blueprint import Blueprint
 from windlass.core.codec import Codec
-from windlass.core.position import Position
+from windlass.core.frames import Frame
 
 
 def show(
-    position: Position, blobs: Mapping[str, bytes], codec: Codec, names: Sequence[str] = ()
+    frame: Frame, blobs: Mapping[str, bytes], codec: Codec, names: Sequence[str] = ()
 ) -> dict[str, Any]:  # fmt: skip
-    """Decode the public channels of a position that have a value: of those named, or all."""
+    """Decode the public channels of a run or sub-graph that have a value: of those named, or all."""
     shown = {}
-    for name in names or position.channels:
-        channel = position.channels[name]
+    for name in names or frame.channels:
+        channel = frame.channels[name]
         value = UNSET if name.startswith("join:") else channel.decode(codec, blobs.__getitem__)
         if value is not UNSET and (channel.count or channel.version):
             shown[name] = value

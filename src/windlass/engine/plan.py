@@ -2,7 +2,8 @@
 
 It runs once, after reconcile, on settled state; its answer is part of the step's record, and resume reads it there.
 Addresses are `node#visit[index]`: the visit counts how often the node was planned; the index is the place in a mapped
-list, or `sender.ordinal` for a Send. Neither depends on the order in which things ended.
+list, or `sender.ordinal` for a Send; those of a sub-graph's nodes begin with its own. None of it depends on the order
+in which things ended.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -13,8 +14,8 @@ from msgspec import Raw
 
 from windlass.core.blueprint import END, Blueprint, Branch, NodeSpec
 from windlass.core.errors import DefinitionError, TaskError
+from windlass.core.frames import Frame, parse
 from windlass.core.ops import NULL
-from windlass.core.position import Position, parse
 from windlass.core.records import Finished, Planned
 from windlass.core.words import Send
 
@@ -33,13 +34,13 @@ class Plan:
 
 
 def plan(
-    blueprint: Blueprint, position: Position, done: list[Finished], written: Iterable[str], read: Read,
+    blueprint: Blueprint, frame: Frame, done: list[Finished], written: Iterable[str], read: Read,
     encode: Callable[[Any, str], Raw],
 ) -> Plan:  # fmt: skip
     """Choose what runs next.
 
     Args:
-        position: where the run stood before this step.
+        frame: where the definition stood before this step.
         done: what finished in this step, in path order.
         written: channels that this step changed.
         read: reads settled state.
@@ -49,28 +50,28 @@ def plan(
         TaskError: a branch function raised or named a node that it may not lead to.
     """
     if blueprint.kind == "pipeline":
-        return _plan_pipeline(blueprint, position, done, read)
-    return _plan_graph(blueprint, position, done, written, read, encode)
+        return _plan_pipeline(blueprint, frame, done, read)
+    return _plan_graph(blueprint, frame, done, written, read, encode)
 
 
-def begin(blueprint: Blueprint, position: Position, written: Iterable[str], read: Read) -> Plan:
+def begin(blueprint: Blueprint, frame: Frame, written: Iterable[str], read: Read) -> Plan:
     """Choose what runs first."""
     if blueprint.kind == "pipeline":
-        return _plan_pipeline(blueprint, position, [], read)
+        return _plan_pipeline(blueprint, frame, [], read)
     result = Plan()
     subscribed = (node for name in written for node in blueprint.subscribers.get(name, ()))
     for node in dict.fromkeys((*blueprint.starts, *subscribed)):
-        result.planned.append(_visit(position, node))
+        result.planned.append(_visit(frame, node))
     return result
 
 
-def _visit(position: Position, node: str, index: str = "", payload: Raw = NULL) -> Planned:
-    visit = position.visits.get(node, 0) + 1
-    return Planned(f"{node}#{visit}[{index}]" if index else f"{node}#{visit}", payload)
+def _visit(frame: Frame, node: str, index: str = "", payload: Raw = NULL) -> Planned:
+    visit = frame.visits.get(node, 0) + 1
+    return Planned(f"{frame.prefix}{node}#{visit}[{index}]" if index else f"{frame.prefix}{node}#{visit}", payload)
 
 
 def _plan_graph(
-    blueprint: Blueprint, position: Position, done: list[Finished], written: Iterable[str], read: Read,
+    blueprint: Blueprint, frame: Frame, done: list[Finished], written: Iterable[str], read: Read,
     encode: Callable[[Any, str], Raw],
 ) -> Plan:  # fmt: skip
     result = Plan()
@@ -81,7 +82,7 @@ def _plan_graph(
         node, _, index = parse(address)
         sender = f"{node}[{index}]" if index else node
         for ordinal, sent in enumerate(finished.sends):
-            result.planned.append(_visit(position, sent.node, f"{sender}.{ordinal}", sent.payload))
+            result.planned.append(_visit(frame, sent.node, f"{sender}.{ordinal}", sent.payload))
         if blueprint.joins:
             _arrive(blueprint, node, result.arrivals)
         if finished.goto is not None:
@@ -98,11 +99,11 @@ def _plan_graph(
                 targets[name] = None
             for ordinal, send in enumerate(sends, start=len(finished.sends)):
                 payload = encode(send.value, f"{node}.send[{ordinal}]")
-                result.planned.append(_visit(position, send.node, f"{sender}.{ordinal}", payload))
+                result.planned.append(_visit(frame, send.node, f"{sender}.{ordinal}", payload))
     if blueprint.subscribers or result.arrivals:
         targets.update(dict.fromkeys(_triggered(blueprint, written, result, read)))
     targets.pop(END, None)
-    result.planned[:0] = [_visit(position, node) for node in targets]
+    result.planned[:0] = [_visit(frame, node) for node in targets]
     return result
 
 
@@ -136,42 +137,42 @@ def _choose(branch: Branch, node: str, read: Read) -> tuple[list[str], list[Send
     return [one for one in choices if isinstance(one, str)], [one for one in choices if isinstance(one, Send)]
 
 
-def _plan_pipeline(blueprint: Blueprint, position: Position, done: list[Finished], read: Read) -> Plan:
+def _plan_pipeline(blueprint: Blueprint, frame: Frame, done: list[Finished], read: Read) -> Plan:
     result = Plan()
     nodes = blueprint.nodes
-    complete = _complete(position, done)
+    complete = _complete(frame, done)
     fresh: set[str] = set()  # planned in this very step
     queue = [feed for node in complete for feed in nodes[node].feeds]
     queue += [] if done else [name for name, node in nodes.items() if not node.needs]
     for name in queue:  # grows while it is read: a node may make the next one ready at once
         node = nodes[name]
-        if name in fresh or position.visits.get(name) or not _is_ready(node, position, complete, fresh):
+        if name in fresh or frame.visits.get(name) or not _is_ready(node, frame, complete, fresh):
             continue
         fresh.add(name)
         queue.extend(node.streams_to)
         if node.mapped is None:
-            result.planned.append(_visit(position, name))
+            result.planned.append(_visit(frame, name))
             continue
         size = len(read(node.mapped))
-        result.planned.extend(_visit(position, name, str(place)) for place in range(size))
+        result.planned.extend(_visit(frame, name, str(place)) for place in range(size))
         if not size:
-            result.empty.append(Finished(f"{name}#1", {name: EMPTY}))
+            result.empty.append(Finished(f"{frame.prefix}{name}#1", {name: EMPTY}))
             complete.add(name)
             queue.extend(node.feeds)
     return result
 
 
-def _complete(position: Position, done: list[Finished]) -> set[str]:
+def _complete(frame: Frame, done: list[Finished]) -> set[str]:
     """The nodes of which nothing is left to run after this step; of a map, when its last activation is done."""
     ended: dict[str, int] = {}
     for finished in done:
         node = parse(finished.address)[0]
         ended[node] = ended.get(node, 0) + 1
-    return {node for node, number in ended.items() if node and position.left.get(node, 0) <= number}
+    return {node for node, number in ended.items() if node and frame.left.get(node, 0) <= number}
 
 
-def _is_ready(node: NodeSpec, position: Position, complete: set[str], fresh: set[str]) -> bool:
-    visits, left = position.visits, position.left
+def _is_ready(node: NodeSpec, frame: Frame, complete: set[str], fresh: set[str]) -> bool:
+    visits, left = frame.visits, frame.left
     for need in node.needs:
         if need not in complete and (not visits.get(need) or left.get(need)):
             return False

@@ -9,7 +9,7 @@ from windlass.core import queries
 from windlass.core import records as r
 from windlass.core.blueprint import EVERY_STEP, Blueprint
 from windlass.core.codec import Codec
-from windlass.core.errors import RunUnknown, StoreCorrupt
+from windlass.core.errors import InputError, RunUnknown, StoreCorrupt
 from windlass.core.events import Event, from_item, told
 from windlass.core.position import Position, load
 from windlass.core.records import BODY
@@ -33,6 +33,7 @@ class Checkpoint(Struct, frozen=True):
         n: its number on its branch, from 1.
         seq: the last event of its row.
         digest: of the state after it.
+        frame: the address of the sub-graph that took the step; empty for the run's own definition.
     """
 
     n: int
@@ -43,6 +44,7 @@ class Checkpoint(Struct, frozen=True):
     planned: tuple[str, ...]
     digest: str
     savepoints: tuple[str, ...] = ()
+    frame: str = ""
 
 
 class Replay(Struct, frozen=True):
@@ -73,11 +75,17 @@ async def with_blobs(store: Store, position: Position) -> dict[str, bytes]:
     return {blob.digest: blob.content for blob in found}
 
 
-async def state(store: Store, run: str, at: Target | None, blueprint: Blueprint | None) -> dict[str, Any]:
+async def state(
+    store: Store, run: str, at: Target | None, blueprint: Blueprint | None, frame: str = ""
+) -> dict[str, Any]:
     """Return the channels after a checkpoint; at the head if `at` is None.
+
+    Args:
+        frame: those of the sub-graph at this address instead of the run's own.
 
     Raises:
         RunUnknown, CheckpointUnknown: there is no such run or checkpoint, or it was not kept.
+        InputError: no such sub-graph is under way there.
     """
     record = await get(store, run)
     if at is None:
@@ -86,7 +94,11 @@ async def state(store: Store, run: str, at: Target | None, blueprint: Blueprint 
         checkpoints = blueprint.checkpoints if blueprint is not None else EVERY_STEP
         row = await resolve(store, record, at, checkpoints)
         position = await position_at(store, record, row.last)
-    return show(position, await with_blobs(store, position), blueprint.codec if blueprint is not None else LENIENT)
+    if frame and frame not in position.frames:
+        hint = f"there are: {', '.join(position.frames) or 'none'}"
+        raise InputError("frame", f"{frame!r} is no sub-graph of {run} that is under way", hint=hint)
+    codec = blueprint.codec if blueprint is not None else LENIENT
+    return show(position.frame(frame), await with_blobs(store, position), codec)
 
 
 async def history(store: Store, run: str) -> list[Checkpoint]:
@@ -99,7 +111,7 @@ async def history(store: Store, run: str) -> list[Checkpoint]:
         found.append(
             Checkpoint(
                 row.n, row.branch, row.last, row.at, r.addresses(body),
-                tuple(planned.address for planned in body.planned), body.digest, named,
+                tuple(planned.address for planned in body.planned), body.digest, named, body.frame,
             )
         )  # fmt: skip
     return found

@@ -13,8 +13,9 @@ from msgspec import UNSET, Raw
 from windlass.core.blueprint import Blueprint, ChannelSpec
 from windlass.core.channels import MUTABLE, REPLACING, Channel
 from windlass.core.errors import ReducerFailed, TwoWriters, WindlassError
+from windlass.core.frames import Frame, in_order
 from windlass.core.pieces import Blobs
-from windlass.core.position import Position, in_order, settle
+from windlass.core.position import settle
 from windlass.core.records import Blob, Body, Finished, Planned
 from windlass.engine.plan import Plan, plan
 
@@ -31,14 +32,16 @@ class Step(NamedTuple):
     channels: dict[str, Channel]
     blobs: tuple[Blob, ...]
     edited: bool = False
+    frame: str = ""  # the path of the frame that it settles
+    given: tuple[str, ...] = ()  # of the channels with which it is opened
 
 
 class Scratch:
     """Settled state under construction: reads see this step's channels, new values are encoded once."""
 
-    def __init__(self, blueprint: Blueprint, position: Position, blobs: Blobs) -> None:
+    def __init__(self, blueprint: Blueprint, frame: Frame, blobs: Blobs) -> None:
         self.codec = blueprint.codec
-        self.position = position
+        self.frame = frame
         self.stored = blobs
         self.fresh: dict[str, bytes] = {}
         self.channels: dict[str, Channel] = {}
@@ -50,7 +53,7 @@ class Scratch:
 
     def read(self, name: str) -> Any:
         """Return a channel's value as it stands by now; None if there is none."""
-        channel = self.channels.get(name) or self.position.channels[name]
+        channel = self.channels.get(name) or self.frame.channels[name]
         value = channel.read(self.codec, self.blob)
         return None if value is UNSET else value
 
@@ -59,19 +62,17 @@ class Scratch:
         encoded = self.codec.encode(value, where)
         for blob in encoded.blobs:
             self.fresh[blob.digest] = bytes(blob.content)
-        channel = self.position.channels.get(where)
+        channel = self.frame.channels.get(where)
         if channel is not None and channel.kind in REPLACING:
             self.known[where] = value if encoded.frozen else MUTABLE
         return Raw(encoded.data)
 
 
-def reconcile(
-    blueprint: Blueprint, position: Position, finished: Iterable[Finished], known: Known, blobs: Blobs
-) -> Step:
+def reconcile(blueprint: Blueprint, frame: Frame, finished: Iterable[Finished], known: Known, blobs: Blobs) -> Step:
     """Settle the finished activations, and plan what follows.
 
     Args:
-        finished: activations that are not in the log yet; those in `position.settled` are added.
+        finished: activations that are not in the log yet; those in `frame.settled` are added.
         known: decoded writes of activations that ended in this process.
         blobs: fetches a stored blob by digest.
 
@@ -80,18 +81,18 @@ def reconcile(
         ReducerFailed: a reducer raised, or gave a value that cannot be kept.
         TaskError: a branch function raised or chose a node that it may not lead to.
     """
-    scratch = Scratch(blueprint, position, blobs)
+    scratch = Scratch(blueprint, frame, blobs)
     new = tuple(in_order(list(finished)))
-    done = in_order([*position.settled.values(), *new]) if position.settled else list(new)
+    done = in_order([*frame.settled.values(), *new]) if frame.settled else list(new)
     results, deltas = _reduce(blueprint, done, scratch)
     body = Body(at=0.0, finished=new, results=results, deltas=deltas)
-    scratch.channels = settle(position, body, done, _shared(blueprint, done, known, scratch.known))
-    following = plan(blueprint, position, done, scratch.channels, scratch.read, scratch.keep)
-    return as_step(position, scratch, new, following, results, deltas)
+    scratch.channels = settle(frame, body, done, _shared(blueprint, done, known, scratch.known))
+    following = plan(blueprint, frame, done, scratch.channels, scratch.read, scratch.keep)
+    return as_step(frame, scratch, new, following, results, deltas)
 
 
 def as_step(
-    position: Position, scratch: Scratch, new: tuple[Finished, ...], following: Plan,
+    frame: Frame, scratch: Scratch, new: tuple[Finished, ...], following: Plan,
     results: dict[str, Raw], deltas: dict[str, Raw],
 ) -> Step:  # fmt: skip
     """Put a step together: joins and empty maps become channel writes of their own."""
@@ -108,9 +109,9 @@ def as_step(
             results={f"join:{j}": results[f"join:{j}"] for j in following.joined},
             deltas={f"join:{j}": deltas[f"join:{j}"] for j in following.arrivals if j not in following.joined},
         )
-        channels = {**channels, **settle(position, extra, following.empty)}
+        channels = {**channels, **settle(frame, extra, following.empty)}
     blobs = tuple(Blob(digest, content) for digest, content in scratch.fresh.items())
-    return Step(new, results, deltas, tuple(following.planned), channels, blobs)
+    return Step(new, results, deltas, tuple(following.planned), channels, blobs, frame=frame.path)
 
 
 def _reduce(blueprint: Blueprint, done: list[Finished], scratch: Scratch) -> tuple[dict[str, Raw], dict[str, Raw]]:
@@ -142,7 +143,7 @@ def _reduce(blueprint: Blueprint, done: list[Finished], scratch: Scratch) -> tup
 def _folded(spec: ChannelSpec, by: list[Finished], scratch: Scratch) -> Raw:
     assert spec.reduce is not None  # noqa: S101 -- for the type checker; the caller looked
     value = scratch.read(spec.name)
-    is_set = (scratch.channels.get(spec.name) or scratch.position.channels[spec.name]).is_set
+    is_set = (scratch.channels.get(spec.name) or scratch.frame.channels[spec.name]).is_set
     for finished in by:
         incoming = scratch.codec.decode(bytes(finished.writes[spec.name]), scratch.blob)
         try:

@@ -83,7 +83,7 @@ class Masking:
             return blueprint
         known = self.made.get(blueprint.name)
         if known is None or known[0] is not blueprint:
-            masking = replace(blueprint, codec=blueprint.codec.redacting(self.rules))
+            masking = blueprint.sealed(blueprint.codec.redacting(self.rules))
             known = self.made[blueprint.name] = (blueprint, masking)
         return known[1]
 

@@ -15,6 +15,7 @@ from msgspec import Struct
 from windlass.core import queries
 from windlass.core.changes import LetterPut
 from windlass.core.errors import InputError, LetterUnknown, RunState, StoreUnavailable, WindlassError
+from windlass.core.frames import visit_of
 from windlass.core.letters import DeadLetter
 from windlass.core.records import RunRecord
 from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED
@@ -178,7 +179,7 @@ def _refusal(letter: DeadLetter, record: RunRecord | None) -> RunState | None:
     if record is None:
         hint = f"start it anew: `windlass dlq show {letter.id}` has its input"
         return RunState(f"run {letter.run} of dead letter {letter.id} was pruned", hint=hint)
-    begins_at = letter.address.partition("[")[0] or str(letter.n)
+    begins_at = visit_of(letter.address) if letter.address else str(letter.n)
     fork = f"`windlass runs fork {letter.run} --from {begins_at}` begins a new run there"
     status = record.head.status
     if is_collected(letter):

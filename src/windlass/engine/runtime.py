@@ -226,9 +226,9 @@ class Runtime:
         """Return a run's record."""
         return await reads.get(self.store, run)
 
-    async def state(self, run: str, at: Target | None = None) -> dict[str, Any]:
-        """Return a run's channels, at its head or after a checkpoint."""
-        return await reads.state(self.store, run, at, await self._blueprint(run))
+    async def state(self, run: str, at: Target | None = None, *, frame: str = "") -> dict[str, Any]:
+        """Return a run's channels, or those of a sub-graph `frame` of it, at its head or after a checkpoint."""
+        return await reads.state(self.store, run, at, await self._blueprint(run), frame)
 
     async def history(self, run: str) -> list[reads.Checkpoint]:
         """Return every checkpoint of a run."""

@@ -14,7 +14,7 @@ from windlass.engine.notifier import Notifier
 from windlass.engine.pool import Pool
 from windlass.policies.breaker import Breaker
 from windlass.policies.budget import WrapUp
-from windlass.policies.chain import NO_PLATFORM, Bounds, Chain, bounds, resolve
+from windlass.policies.chain import NO_PLATFORM, Bounds, Chain, bounds, resolve_at
 from windlass.policies.limit import Limit
 from windlass.policies.platform import Platform
 from windlass.stores.base import Store
@@ -41,7 +41,7 @@ class Rules:
     """What is in force for the runs of a definition, for one tenant and some roles.
 
     Attributes:
-        gates: by node.
+        chains, gates: by node, those of sub-graphs by their static paths.
         limits: those of all nodes, by key; where two declare one name, as the first node does.
         kinds: by node: the kinds of action that a permission is needed for.
         has_bounds: a limit or a breaker stands before the attempts of some node.
@@ -52,8 +52,7 @@ class Rules:
         self, blueprint: Blueprint, platform: Platform, bounds: Bounds, tenant: str, roles: tuple[str, ...]
     ) -> None:  # fmt: skip
         self.blueprint = blueprint
-        nodes = blueprint.nodes.items()
-        self.chains = {name: resolve(node, blueprint, platform, tenant=tenant, roles=roles) for name, node in nodes}
+        self.chains = {one.path: resolve_at(one, platform, tenant=tenant, roles=roles) for one in blueprint.tree()}
         self.bounds = bounds
         self.kinds = {
             name: frozenset({"tool"}.union(*(layer.kinds for layer in chain.layers)))

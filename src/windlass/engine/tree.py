@@ -13,7 +13,8 @@ from windlass.core import records as r
 from windlass.core.blueprint import Blueprint, Checkpoints
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import CheckpointUnknown
-from windlass.core.position import Position, load, parse, settle
+from windlass.core.frames import fits
+from windlass.core.position import Position, load, parse, place, settle
 from windlass.core.records import BODY, Body
 from windlass.core.states import ENDED, PAUSED, RUNNING
 from windlass.engine.drive import Drive
@@ -74,7 +75,7 @@ def is_kept(checkpoints: Checkpoints, row: r.Row, *, is_last: bool) -> bool:
     if checkpoints.keep == "every" or is_last or row.first == 1:
         return True
     if checkpoints.keep == "nodes":
-        return any(parse(address)[0] in checkpoints.nodes for address in r.addresses(body))
+        return any(place(address) in checkpoints.nodes for address in r.addresses(body))
     return checkpoints.keep == "savepoints" and any(said.type == "savepoint.made" for said in body.said)
 
 
@@ -110,12 +111,16 @@ def _matches(row: r.Row, target: Target) -> bool:
     if isinstance(target, str):
         if any(said.type == "savepoint.made" and said.details.get("name") == target for said in body.said):
             return True
-        return any(parse(planned.address)[0] == target for planned in body.planned)
-    return any(parse(planned.address)[:2] == target for planned in body.planned)
+        return any(fits(planned.address, target) for planned in body.planned)
+    node, visit = target
+    return any(fits(one.address, node) and parse(one.address)[1] == visit for one in body.planned)
 
 
 def parse_target(text: str) -> Target:
-    """Read a target as the command line writes it: `12`, `review`, `review#2` or a savepoint's name."""
+    """Read a target as the command line writes it: `12`, `review`, `review#2` or a savepoint's name.
+
+    In a sub-graph it is `team/write`, `team/write#2`, or `team#1/write#2` where the visit counts.
+    """
     if text.isdigit():
         return int(text)
     node, mark, visit = text.partition("#")
@@ -251,7 +256,6 @@ def fork_position(position: Position, run: str) -> Position:
     position.run = run
     position.branch = 0
     position.seq = 0
-    position.settled.clear()
     begin_anew(position)
     for pending in position.pending.values():  # what the other run waits for tells that one of its end
         pending.children = {key: child for key, child in pending.children.items() if not child.is_open}

@@ -15,7 +15,7 @@ import msgspec
 from windlass.core import ops, queries
 from windlass.core import records as r
 from windlass.core.crashpoint import crashpoint
-from windlass.core.position import Position, parse
+from windlass.core.position import Frame, Position, parse, place
 from windlass.core.states import RUNNING
 from windlass.core.words import EffectNotDone, Happened, Undo
 from windlass.engine.doubts import AGAIN, UNDO_SCHEMA, about_undo, undo_key, undo_prompt
@@ -87,8 +87,17 @@ def ask_about(drive: Drive, position: Position, asked: list[r.Effect]) -> None:
 
 def is_after(address: str, target: Position) -> bool:
     """Say whether what an activation did is after the target: it has yet to finish there."""
-    node, visit, _ = parse(address)
-    return target.visits.get(node, 0) < visit or address in target.waiting
+    frame: Frame | None = target
+    path = ""
+    for part in address.split("/"):
+        path = f"{path}/{part}" if path else part
+        node, visit, _ = parse(part)
+        if frame is None or frame.visits.get(node, 0) < visit:
+            return True
+        if path not in frame.waiting:
+            return False  # it has finished there, or the sub-graph that it was in
+        frame = target.frames.get(path)
+    return True
 
 
 class Undoing:
@@ -100,7 +109,7 @@ class Undoing:
         self.line = line
         self.name = f"{line.address} {line.name}"
         self.identity = f"{line.name}|{line.key}"
-        self.node = drive.blueprint.nodes.get(parse(line.address)[0])
+        self.node = drive.blueprint.node(line.address)
         self.key = sha256(f"{line.effect_key}|undo".encode()).hexdigest()[:32]
 
     async def settle(self) -> str:
@@ -213,7 +222,7 @@ class Undoing:
         return arguments, named
 
     async def _run(self, fn: Any, arguments: list[Any], named: dict[str, Any]) -> Any:
-        chain = self.drive.guard.chains.get(self.node.id) if self.node is not None else None
+        chain = self.drive.guard.chains.get(place(self.line.address))
         seconds = (chain.timeout if chain is not None else None) or UNDO_SECONDS
         return await run_within(self.drive.services, fn, arguments, named, seconds=seconds)
 

@@ -10,6 +10,7 @@ from windlass.core.blueprint import (
     Blueprint,
     Branch,
     ChannelSpec,
+    Definition,
     NodeSpec,
     Param,
     fingerprint,
@@ -29,6 +30,7 @@ from windlass.graph.options import (
 from windlass.graph.reducers import channels, name_of
 from windlass.graph.seal import check_options, codec, structure
 from windlass.graph.signature import Signature, Sources, bare, bound, read
+from windlass.graph.subgraph import Binding, Bound, Reads, Writes, companions, compiled, compiling, paths, tools, whole
 from windlass.graph.tools import tools_of
 from windlass.graph.validate import (
     check_checkpoints,
@@ -39,7 +41,7 @@ from windlass.graph.validate import (
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
-Place = str | Callable[..., Any]  # a node by its id, or the function that was made one
+Place = str | Callable[..., Any] | Definition  # a node by its id, or what was made one
 Choice = str | Send | Sequence[str | Send]
 
 
@@ -61,8 +63,9 @@ class NodeOptions(Policies, total=False):
 
 @dataclass(frozen=True, slots=True)
 class _Declared:
-    fn: Callable[..., Any]
+    fn: Any  # a function, or the definition of a sub-graph
     options: NodeOptions
+    bound: Bound | None = None  # of a sub-graph
 
 
 class Graph:
@@ -116,17 +119,46 @@ class Graph:
         check_known(options, NodeOptions, "node()")
 
         def declare(function: F) -> F:
-            name = id or getattr(function, "__name__", "")
-            self._is_open(f"node {name!r}")
-            check_name(name, self.where)
-            if name in self.nodes:
-                raise DefinitionError(
-                    "definition.duplicate", f"{self.where}: two nodes are called {name!r}", hint="give id="
-                )
-            self.nodes[name] = _Declared(function, options)
+            self._declare(id or getattr(function, "__name__", ""), _Declared(function, options))
             return function
 
         return declare if fn is None else declare(fn)
+
+    def subgraph(
+        self, definition: Definition, *, id: str = "", reads: Reads | None = None, writes: Writes | None = None,
+        on: Sequence[str] = (),
+    ) -> str:  # fmt: skip
+        """Make a node of another definition, which takes an input and gives an output as a run of it does.
+
+        What it was given it does not give back: a channel that is read and written under one name gets only what is
+        new, items of an append channel, another value only if it has changed.
+
+        Args:
+            id: the node's name; default: the definition's.
+            reads: the channel whose value is the input, or input name → channel; default: channels of the same name,
+                or what a Send carries where one may reach it.
+            writes: the channel that gets the whole output, channels that get the parts of their name, or channel →
+                part; default: channels of the same name that a node of it writes.
+            on: channels of which a write plans the node, instead of an edge.
+
+        Returns:
+            The id.
+
+        Raises:
+            DefinitionError: the id is taken or cannot be one, or the graph is compiled.
+        """
+        name = id or definition.name
+        self._declare(name, _Declared(definition, {"on": on}, Bound(reads=reads, writes=writes)))
+        return name
+
+    def _declare(self, name: str, declared: _Declared) -> None:
+        self._is_open(f"node {name!r}")
+        check_name(name, self.where)
+        if name in self.nodes:
+            raise DefinitionError(
+                "definition.duplicate", f"{self.where}: two nodes are called {name!r}", hint="give id="
+            )
+        self.nodes[name] = declared
 
     def start(self, *nodes: Place) -> None:
         """Plan these nodes in the first step."""
@@ -162,7 +194,8 @@ class Graph:
             DefinitionError: it cannot be what it says.
         """
         if self._blueprint is None:
-            self._blueprint = _Builder(self).blueprint()
+            with compiling(self):
+                self._blueprint = _Builder(self).blueprint()
         return self._blueprint
 
     @property
@@ -180,7 +213,7 @@ def _is_limit(number: Any) -> bool:
 
 
 def _places(given: Place | Sequence[Place]) -> tuple[Place, ...]:
-    return (given,) if isinstance(given, str) or callable(given) else tuple(given)
+    return (given,) if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
 
 
 class _Builder:
@@ -192,11 +225,16 @@ class _Builder:
         check_options(graph.name, self.where, **graph.options)
         self.tools = tools_of(graph.options.get("tools", ()), self.where)
         types = graph.options.get("types", ())
-        self.ids: dict[Callable[..., Any], str] = {}
+        self.ids: dict[Any, str] = {}
         for name, declared in graph.nodes.items():
             self.ids[declared.fn] = f"{name} (one of several)" if declared.fn in self.ids else name
         self.channels = channels(graph.state, self.where)
-        self.signatures = {name: read(node.fn, f"node {name!r}", types) for name, node in graph.nodes.items()}
+        self.inner = {
+            name: compiled(declared.fn, f"node {name!r}") for name, declared in graph.nodes.items() if declared.bound
+        }
+        self.signatures = {
+            name: read(node.fn, f"node {name!r}", types) for name, node in graph.nodes.items() if name not in self.inner
+        }
         self.writes = {name: self._channels(name, "writes") for name in graph.nodes}
         self.on = {name: self._channels(name, "on") for name in graph.nodes}
         self.sends = {name: self._targets(name, "sends") for name in graph.nodes}
@@ -208,6 +246,12 @@ class _Builder:
         self.branches: dict[str, list[Branch]] = {}
         self.sent = {target for targets in self.sends.values() for target in targets}  # nodes that a Send may reach
         self._read_branches(types)
+        self.bound = {name: self._bind(name) for name in self.inner}
+        self.writes |= {name: tuple(binding.node(name).writes) for name, binding in self.bound.items()}
+
+    def _bind(self, name: str) -> Binding:
+        bound = self.graph.nodes[name].bound or Bound()
+        return Binding(self.inner[name], bound, self.channels, f"node {name!r}", is_sent=name in self.sent)
 
     def _channels(self, name: str, option: str) -> tuple[str, ...]:
         """Read `writes` or `on` of a node.
@@ -232,7 +276,9 @@ class _Builder:
         )
 
     def _node_id(self, place: Place, what: str, *, end: bool = False) -> str:
-        name = place if isinstance(place, str) else self.ids.get(place, getattr(place, "__name__", repr(place)))
+        given: Any = place
+        known = getattr(place, "__name__", repr(place))
+        name: str = given if isinstance(given, str) else self.ids.get(given, known)
         if name not in self.graph.nodes and not (end and name == END):
             raise DefinitionError(
                 "graph.unknown_node", f"{self.where}: {what} names {name!r}, which is none of its nodes",
@@ -295,18 +341,20 @@ class _Builder:
         for name, on in self.on.items():
             for channel in on:
                 subscribers[channel] = (*subscribers.get(channel, ()), name)
-        rules = boundaries(graph.name, self.where, nodes, self.tools, graph.options)
+        rules = boundaries(graph.name, self.where, nodes, self.tools, graph.options, tools(nodes))
+        rules["companions"] += companions(nodes)
         self._check(nodes, subscribers)
         hidden = {
             f"join:{name}": ChannelSpec(name=f"join:{name}", kind="barrier", type=list[str]) for name in self.joins
         }
         described = self._structure(nodes)
+        kept = whole(codec(self._annotations(), **graph.options), nodes)
         return Blueprint(
             name=graph.name,
             kind="graph",
             nodes=nodes,
             channels=self.channels | hidden,
-            codec=codec(self._annotations(), **graph.options),
+            codec=kept,
             structure=described,
             wait="all",
             starts=self.starts,
@@ -320,11 +368,15 @@ class _Builder:
             version=graph.options.get("version", ""),
             fingerprint=fingerprint(described),
             **rules,
-        )
+        ).sealed(kept)
 
     def _structure(self, nodes: Mapping[str, NodeSpec]) -> dict[str, Any]:
         ways = {"on": self.on, "sends": self.sends, "goto": self.goto}
-        details = {n: {way: sorted(found[n]) for way, found in ways.items() if found[n]} for n in nodes}
+        details: dict[str, dict[str, Any]] = {
+            n: {way: sorted(found[n]) for way, found in ways.items() if found[n]} for n in nodes
+        }
+        for name, binding in self.bound.items():
+            details[name] |= binding.described()
         return structure(
             nodes, self.channels, details, {},
             kind="graph",
@@ -342,6 +394,8 @@ class _Builder:
         return [spec.type for spec in self.channels.values()] + read_types + told
 
     def _node(self, name: str, sources: Sources) -> NodeSpec:
+        if name in self.bound:
+            return self.bound[name].node(name)
         where, signature, declared = f"node {name!r}", self.signatures[name], self.graph.nodes[name]
         rules = with_defaults(policies(declared.options, where, self.tools), self.graph.options, self.where)
         if not self.writes[name] and _is_dict(signature.returns):
@@ -387,7 +441,7 @@ class _Builder:
     def _check(self, nodes: Mapping[str, NodeSpec], subscribers: Mapping[str, Sequence[str]]) -> None:
         if not self.starts and not subscribers:
             raise DefinitionError("graph.no_start", f"{self.where} starts nowhere", hint="call graph.start(...)")
-        check_checkpoints(self.graph.options.get("checkpoints", EVERY_STEP), nodes, self.where)
+        check_checkpoints(self.graph.options.get("checkpoints", EVERY_STEP), set(paths(nodes)), self.where)
         begin = [*self.starts, *(node for found in subscribers.values() for node in found)]
         begin += wraps_up_at(self.graph.options)
         check_reachable(nodes, begin, self._leads_to, self.joins, self.where)

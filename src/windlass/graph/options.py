@@ -224,12 +224,13 @@ def with_defaults(rules: dict[str, Any], options: DefinitionOptions, where: str)
 
 
 def boundaries(
-    name: str, where: str, nodes: Iterable[str], tools: Tools, options: DefinitionOptions
+    name: str, where: str, nodes: Iterable[str], tools: Tools, options: DefinitionOptions, more: Tools | None = None
 ) -> dict[str, Any]:  # fmt: skip
     """Check what a definition declares about its runs, and name it as a Blueprint does.
 
     Args:
         nodes: its nodes, one of which a budget may wrap up at; none where it cannot.
+        more: tools of its sub-graphs, of which its grants may speak, too.
 
     Raises:
         DefinitionError: one of the rules cannot be, or names what is not there.
@@ -248,7 +249,7 @@ def boundaries(
     return {
         "run_timeout": seconds(options.get("run_timeout"), "run_timeout", where),
         "budget": budget,
-        "grants": grants_of(options.get("grants"), tools, where),
+        "grants": grants_of(options.get("grants"), {**(more or {}), **tools}, where),
         "tools": tools,
         "rules": _rules(options.get("rules", ()), where),
         "models": models_of(options.get("models", ()), where),

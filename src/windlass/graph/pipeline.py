@@ -5,19 +5,44 @@ from dataclasses import KW_ONLY, dataclass
 from types import GenericAlias
 from typing import Any, Literal, Unpack
 
-from windlass.core.blueprint import EVERY_STEP, INPUT, Blueprint, ChannelSpec, NodeSpec, Param, ParamKind, fingerprint
+from windlass.core.blueprint import (
+    EVERY_STEP,
+    INPUT,
+    Blueprint,
+    ChannelSpec,
+    Definition,
+    NodeSpec,
+    Param,
+    ParamKind,
+    Sub,
+    fingerprint,
+)
 from windlass.core.errors import DefinitionError
 from windlass.core.judged import Problem
 from windlass.core.words import Failed
 from windlass.graph.options import DefinitionOptions, boundaries, check_known, policies, with_defaults
 from windlass.graph.seal import check_options, codec, structure
 from windlass.graph.signature import Argument, Signature, Sources, bound, items, read
+from windlass.graph.subgraph import (
+    Subgraph,
+    as_subgraph,
+    companions,
+    compiled,
+    compiling,
+    never,
+    paths,
+    returned,
+    takes_input,
+    tools,
+    whole,
+)
 from windlass.graph.task import FunctionTask, Task, declared_types, instance, policies_of
 from windlass.graph.tools import tools_of
 from windlass.graph.validate import check_acyclic, check_checkpoints, check_name, did_you_mean
 
 AnyTask = Task[Any, Any]
-End = str | AnyTask | type[AnyTask]
+Part = AnyTask | Subgraph  # a node, as it was declared
+End = str | AnyTask | type[AnyTask] | Definition | Subgraph
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +95,13 @@ class Pipeline:
 
     Args:
         name: the definition's name; runs have ids of their own.
-        tasks: tasks, or task classes that are made without arguments.
+        tasks: tasks, or task classes that are made without arguments; other definitions, each of which is a sub-graph.
         edges: pairs of ids or tasks, or Edge. A parameter named after a task makes the edge by itself.
         options: see DefinitionOptions.
     """
 
     def __init__(
-        self, name: str, tasks: Sequence[AnyTask | type[AnyTask]], edges: Sequence[tuple[End, End] | Edge] = (),
+        self, name: str, tasks: Sequence[End], edges: Sequence[tuple[End, End] | Edge] = (),
         **options: Unpack[DefinitionOptions],
     ) -> None:  # fmt: skip
         check_known(options, DefinitionOptions, "Pipeline()")
@@ -93,7 +118,8 @@ class Pipeline:
             DefinitionError: it cannot be what it says.
         """
         if self._blueprint is None:
-            self._blueprint = _Builder(self).blueprint()
+            with compiling(self):
+                self._blueprint = _Builder(self).blueprint()
         return self._blueprint
 
 
@@ -107,7 +133,13 @@ class _Builder:
         check_options(self.name, self.where, **self.options)
         self.tools = tools_of(self.options.get("tools", ()), self.where)
         self.tasks = self._named(pipeline.tasks)
-        self.signatures = {name: self._read(name, task) for name, task in self.tasks.items()}
+        self.inner = {
+            name: compiled(task.definition, f"task {name!r}")
+            for name, task in self.tasks.items() if isinstance(task, Subgraph)
+        }  # fmt: skip
+        self.signatures = {
+            name: self._read(name, task) for name, task in self.tasks.items() if not isinstance(task, Subgraph)
+        }
         self.ways = self._ways(pipeline.edges)
         self.feeds: dict[str, list[str]] = {name: [] for name in self.tasks}
         self.streams_to: dict[str, list[str]] = {name: [] for name in self.tasks}
@@ -117,10 +149,10 @@ class _Builder:
         check_acyclic({name: [*self.feeds[name], *self.streams_to[name]] for name in self.tasks}, self.where)
         self.inputs: list[Any] = []  # types that tasks expect of the run's input
 
-    def _named(self, tasks: Sequence[AnyTask | type[AnyTask]]) -> dict[str, AnyTask]:
-        named: dict[str, AnyTask] = {}
+    def _named(self, tasks: Sequence[Any]) -> dict[str, Part]:
+        named: dict[str, Part] = {}
         for given in tasks:
-            task = instance(given, self.where)
+            task = as_subgraph(given) or instance(given, self.where)
             if not task.id:
                 kind = type(task).__name__
                 raise DefinitionError(
@@ -168,7 +200,8 @@ class _Builder:
     def _end(self, end: End) -> str:
         name = _shown(end)
         known = self.tasks.get(name)
-        if known is None or (isinstance(end, Task) and known is not end):
+        meant = known.definition if isinstance(known, Subgraph) and not isinstance(end, Subgraph) else known
+        if known is None or (not isinstance(end, str | type) and meant is not end):
             raise DefinitionError(
                 "pipeline.unknown_task", f"{self.where}: an edge names {name!r}, which is none of its tasks",
                 hint=did_you_mean(name, self.tasks, "tasks"),
@@ -178,23 +211,29 @@ class _Builder:
     def blueprint(self) -> Blueprint:
         """Put the parts together."""
         sources = Sources()
-        nodes = {name: self._node(name, task, sources) for name, task in self.tasks.items()}
-        check_checkpoints(self.options.get("checkpoints", EVERY_STEP), nodes, self.where)
+        nodes = {
+            name: self._subgraph(name) if isinstance(task, Subgraph) else self._node(name, task, sources)
+            for name, task in self.tasks.items()
+        }
+        check_checkpoints(self.options.get("checkpoints", EVERY_STEP), set(paths(nodes)), self.where)
         first = self.inputs[0] if self.inputs else Any
         input_type = first if all(one == first for one in self.inputs) else Any
         channels = {INPUT: ChannelSpec(name=INPUT, type=input_type)} | {n: _channel(node) for n, node in nodes.items()}
         version = self.options.get("version", "")
         described = structure(
-            nodes, channels, {n: {"version": t.spec.version} for n, t in self.tasks.items() if t.spec.version},
+            nodes, channels, self._details(),
             {n: GenericAlias(list, (node.returns,)) for n, node in nodes.items() if node.mapped is not None},
             kind="pipeline", version=version, edges=self._described_edges(),
         )  # fmt: skip
+        kept = whole(codec(self._annotations(nodes, input_type), **self.options), nodes)
+        rules = boundaries(self.name, self.where, (), self.tools, self.options, tools(nodes))
+        rules["companions"] += companions(nodes)
         return Blueprint(
             name=self.name,
             kind="pipeline",
             nodes=nodes,
             channels=channels,
-            codec=codec(self._annotations(nodes, input_type), **self.options),
+            codec=kept,
             structure=described,
             wait="any",
             starts=tuple(name for name, sources in self.ways.items() if not sources),
@@ -204,8 +243,16 @@ class _Builder:
             input_type=input_type,
             version=version,
             fingerprint=fingerprint(described),
-            **boundaries(self.name, self.where, (), self.tools, self.options),
-        )
+            **rules,
+        ).sealed(kept)
+
+    def _details(self) -> dict[str, dict[str, Any]]:
+        """Say what the structure covers of a task beside its NodeSpec."""
+        found: dict[str, dict[str, Any]] = {name: {"sub": inner.structure} for name, inner in self.inner.items()}
+        for name, task in self.tasks.items():
+            if not isinstance(task, Subgraph) and task.spec.version:
+                found[name] = {"version": task.spec.version}
+        return found
 
     def _described_edges(self) -> dict[str, str]:
         kinds = {"item": "each", "stream": "stream", "channel": "plain"}
@@ -215,12 +262,37 @@ class _Builder:
         found: list[Any] = [input_type, *self.inputs]
         for name, node in nodes.items():
             found += [node.returns] if node.expect is None else [node.returns, Problem]
+            arguments = self.signatures[name].arguments if name in self.signatures else ()
             found += [items(a.type) if p.kind == "stream" else a.type
-                      for p, a in zip(node.params, self.signatures[name].arguments, strict=False)
+                      for p, a in zip(node.params, arguments, strict=False)
                       if p.kind != "context"]  # fmt: skip
             if node.mapped is not None:
                 found.append(Failed)  # so that on_error may change under a run
         return found
+
+    def _subgraph(self, name: str) -> NodeSpec:
+        """Make the node that is another definition: its input is what a class form's would be."""
+        ways, inner = self.ways[name], self.inner[name]
+        edges = list(ways.values())
+        if any(edge.stream for edge in edges) or self.streams_to[name]:
+            raise DefinitionError(
+                "graph.subgraph", f"task {name!r} is a definition, which neither takes a stream nor gives one",
+                hint="let a task of it take the items as a list, or put the stream edge within it",
+            )  # fmt: skip
+        if any(edge.on_error == "collect" for edge in edges):
+            raise DefinitionError(
+                "graph.subgraph", f"task {name!r} is a definition: on_error='collect' would end a part of this run",
+                hint="fan out over child runs, with ctx.run_all(..., 'collect')",
+            )  # fmt: skip
+        param = self._given(name, "input")
+        if param.source == INPUT and (inner.kind == "graph" or takes_input(inner)):
+            self.inputs.append(inner.input_type)
+        edge = next((edge for edge in edges if edge.each), None)
+        return NodeSpec(
+            id=name, fn=never, params=(param,), writes=frozenset({name}), output=name, returns=returned(inner),
+            mapped=param.source if edge else None, concurrency=edge.concurrency if edge else None,
+            needs=tuple(ways), feeds=tuple(self.feeds[name]), sub=Sub(blueprint=inner),
+        )  # fmt: skip
 
     def _node(self, name: str, task: AnyTask, sources: Sources) -> NodeSpec:
         where, signature, ways = f"task {name!r}", self.signatures[name], self.ways[name]
@@ -305,6 +377,14 @@ class _Builder:
         if not 1 <= len(arguments) <= 2 or arguments[0].is_context:  # noqa: PLR2004 -- (input, ctx)
             raise DefinitionError("definition.parameter", f"task {name!r}: execute takes (self, input, ctx)")
         first = arguments[0]
+        param = self._given(name, first.name)
+        if not ways:
+            self.inputs.append(declared_types(type(task))[0] if first.type is Any else first.type)
+        return (param, *(Param(argument.name, "context") for argument in arguments[1:]))
+
+    def _given(self, name: str, parameter: str) -> Param:
+        """Say what a task is given as a whole: an output, one element of it, a dict of several, the run's input."""
+        ways = self.ways[name]
         if len(ways) > 1:
             if any(edge.kind != "channel" for edge in ways.values()):
                 raise DefinitionError(
@@ -312,14 +392,10 @@ class _Builder:
                     f"task {name!r} has an each= or stream= edge beside others",
                     hint="write it with @task",
                 )
-            param = Param(first.name, "upstreams", sources=tuple(ways))
-        elif ways:
-            source, edge = next(iter(ways.items()))
-            param = Param(first.name, edge.kind, source)
-        else:
-            param = Param(first.name, "channel", INPUT)
-            self.inputs.append(declared_types(type(task))[0] if first.type is Any else first.type)
-        return (param, *(Param(argument.name, "context") for argument in arguments[1:]))
+            return Param(parameter, "upstreams", sources=tuple(ways))
+        for source, edge in ways.items():
+            return Param(parameter, edge.kind, source)
+        return Param(parameter, "channel", INPUT)
 
 
 def _channel(node: NodeSpec) -> ChannelSpec:
@@ -333,4 +409,4 @@ def _shown(end: Any) -> str:
     """Name an edge's end as the user would."""
     if isinstance(end, str):
         return end
-    return getattr(end, "id", "") or getattr(end, "__name__", repr(end))
+    return getattr(end, "id", "") or getattr(end, "__name__", "") or getattr(end, "name", repr(end))

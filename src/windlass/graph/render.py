@@ -65,22 +65,33 @@ def _graph_ways(blueprint: Blueprint) -> Iterable[Way]:
 
 
 def mermaid(blueprint: Blueprint) -> str:
-    """Draw a blueprint as a Mermaid flowchart: branches, sends and subscriptions dashed, streams thick."""
-    numbers = count()
+    """Draw a blueprint as a Mermaid flowchart: branches, sends and subscriptions dashed, streams thick.
+
+    A sub-graph is drawn as one, with what is in it.
+    """
+    head = ["flowchart TD", f"    %% {blueprint.kind} {blueprint.name!r} {blueprint.fingerprint}"]
+    return "\n".join([*head, *_drawn(blueprint, count(), "    ")]) + "\n"
+
+
+def _drawn(blueprint: Blueprint, numbers: "count[int]", indent: str) -> Iterable[str]:
     marks = {name: f"n{next(numbers)}" for name in (BEGIN, *blueprint.nodes, END)}  # names may hold anything
     arrows = ways(blueprint)
     used = {name for way in arrows for name in (way.source, way.target)}
-    lines = ["flowchart TD", f"    %% {blueprint.kind} {blueprint.name!r} {blueprint.fingerprint}"]
     for name, mark in marks.items():
-        if name in blueprint.nodes:
-            shape = '[["{}"]]' if blueprint.nodes[name].mapped is not None else '["{}"]'
-            lines.append(f"    {mark}{shape.format(_quoted(name))}")
+        node = blueprint.nodes.get(name)
+        if node is not None and node.sub is not None:
+            each = " (each)" if node.mapped is not None else ""
+            yield f'{indent}subgraph {mark}["{_quoted(name)}{each}"]'
+            yield from _drawn(node.sub.blueprint, numbers, f"{indent}    ")
+            yield f"{indent}end"
+        elif node is not None:
+            shape = '[["{}"]]' if node.mapped is not None else '["{}"]'
+            yield f"{indent}{mark}{shape.format(_quoted(name))}"
         elif name in used:
-            lines.append(f"    {mark}([{'START' if name == BEGIN else 'END'}])")
+            yield f"{indent}{mark}([{'START' if name == BEGIN else 'END'}])"
     for way in arrows:
         arrow = ARROWS[way.kind].format(f'"{_quoted(way.label)}"')
-        lines.append(f"    {marks[way.source]} {arrow} {marks[way.target]}")
-    return "\n".join(lines) + "\n"
+        yield f"{indent}{marks[way.source]} {arrow} {marks[way.target]}"
 
 
 def _quoted(label: str) -> str:
@@ -90,19 +101,24 @@ def _quoted(label: str) -> str:
 
 def text(blueprint: Blueprint) -> str:
     """List a blueprint for a terminal, layer by layer: what each node reads and writes, and where it goes."""
+    head = f"{blueprint.kind} {blueprint.name}  {len(blueprint.nodes)} nodes  fingerprint {blueprint.fingerprint}"
+    lines = [head, *_channel_lines(blueprint), *_listed(blueprint, "  ")]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _listed(blueprint: Blueprint, indent: str) -> Iterable[str]:
+    """List the nodes layer by layer; those of a sub-graph below it."""
     arrows = ways(blueprint)
     out: dict[str, list[Way]] = {}
     for way in arrows:
         out.setdefault(way.source, []).append(way)
     layers = _layers(blueprint, arrows)
-    head = f"{blueprint.kind} {blueprint.name}  {len(blueprint.nodes)} nodes  fingerprint {blueprint.fingerprint}"
-    lines = [head, *_channel_lines(blueprint)]
     width = max(len(name) for name in blueprint.nodes)
-    lines += [
-        f"  {layers[name]:>3}  {name:<{width}}  {_node_line(blueprint.nodes[name], out.get(name, ()))}"
-        for name in sorted(blueprint.nodes, key=lambda name: layers[name])
-    ]
-    return "\n".join(line.rstrip() for line in lines) + "\n"
+    for name in sorted(blueprint.nodes, key=lambda name: layers[name]):
+        node = blueprint.nodes[name]
+        yield f"{indent}{layers[name]:>3}  {name:<{width}}  {_node_line(node, out.get(name, ()))}"
+        if node.sub is not None:
+            yield from _listed(node.sub.blueprint, f"{indent}     ")
 
 
 def _channel_lines(blueprint: Blueprint) -> list[str]:
@@ -114,7 +130,8 @@ def _channel_lines(blueprint: Blueprint) -> list[str]:
 
 
 def _node_line(node: NodeSpec, out: Sequence[Way]) -> str:
-    parts = [f"each of {node.mapped}"] if node.mapped is not None else []
+    parts = [f"{node.sub.blueprint.kind} {node.sub.blueprint.name}"] if node.sub is not None else []
+    parts += [f"each of {node.mapped}"] if node.mapped is not None else []
     aside = ("context", "item", "stream")
     reads = [p.source or "+".join(p.sources) or "a Send" for p in node.params if p.kind not in aside]
     streams = [p.source for p in node.params if p.kind == "stream"]

@@ -51,16 +51,16 @@ def did_you_mean(name: str, known: Iterable[str], what: str) -> str:
     return guess + (f"{what}: {listed}" if names else f"there are no {what}")
 
 
-def check_checkpoints(checkpoints: Checkpoints, nodes: Mapping[str, object], where: str) -> None:
+def check_checkpoints(checkpoints: Checkpoints, nodes: set[str], where: str) -> None:
     """Refuse a checkpoint strategy that names what is not there.
 
     Raises:
         DefinitionError: `Checkpoints.after` names an unknown node.
     """
-    for name in sorted(checkpoints.nodes - nodes.keys()):
+    for name in sorted(checkpoints.nodes - nodes):
         raise DefinitionError(
             "definition.checkpoints", f"{where}: no node {name!r} to keep a checkpoint after",
-            hint=did_you_mean(name, nodes, "nodes"),
+            hint=did_you_mean(name, sorted(nodes), "nodes"),
         )  # fmt: skip
 
 

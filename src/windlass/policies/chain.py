@@ -6,12 +6,12 @@ Everything here is pure; the engine draws the dice, sleeps and parks.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal
 
 from msgspec import Struct, field
 
-from windlass.core.blueprint import Blueprint, NodeSpec
+from windlass.core.blueprint import Blueprint, NodeSpec, Place
 from windlass.core.errors import AttemptTimeout, DefinitionError, TaskError, ValidationFailed, WindlassError, kind_of
 from windlass.core.words import RecoveryAction
 from windlass.policies.breaker import Breaker
@@ -89,14 +89,19 @@ class Chain(Struct, frozen=True, kw_only=True):
 
 def resolve(
     node: NodeSpec, blueprint: Blueprint, platform: Platform = NO_PLATFORM, *, tenant: str = "default",
-    roles: Iterable[str] = (),
+    roles: Iterable[str] = (), place: Place | None = None,
 ) -> Chain:  # fmt: skip
     """Work out which rules are in force for a node, for a run of this tenant with these roles.
+
+    Args:
+        place: where the node stands, if the blueprint is a sub-graph of others.
 
     Raises:
         DefinitionError: a task names a limit that the platform does not declare.
     """
-    places = _places(node, blueprint, platform)
+    above = place.above if place is not None else ()
+    path = place.path if place is not None else node.id
+    places = _places(node, (blueprint, *above), platform)
     ceilings, origins = platform.ceilings, dict[str, str]()
     limits = [_limit(named, platform, origins) for named in _first(places, "limits", origins) or ()]
     breakers = [_breaker(named, platform, origins) for named in _first(places, "breakers", origins) or ()]
@@ -109,7 +114,7 @@ def resolve(
         if not (breakers if name == "breakers" else limits):
             origins[name] = NOWHERE
     return Chain(
-        node=node.id,
+        node=path,
         timeout=_timeout(places, "timeout", ceilings.timeout, origins),
         idle_timeout=_timeout(places, "idle_timeout", ceilings.idle_timeout, origins),
         retry=retry,
@@ -117,15 +122,28 @@ def resolve(
         wait=ceilings.wait,
         breakers=tuple(breakers),
         limits=tuple(limits),
-        layers=layers(node, blueprint, platform, tenant=tenant, roles=roles),
+        layers=layers(node, (blueprint, *above), platform, tenant=tenant, roles=roles),
         origins=origins,
     )
+
+
+def resolve_at(
+    place: Place, platform: Platform = NO_PLATFORM, *, tenant: str = "default", roles: Iterable[str] = ()
+) -> Chain:
+    """Work out which rules are in force for a node where it stands; none for one that is a sub-graph: its nodes' are.
+
+    Raises:
+        DefinitionError: as `resolve`.
+    """
+    if place.node.sub is not None:
+        return Chain(node=place.path)
+    return resolve(place.node, place.of, platform, tenant=tenant, roles=roles, place=place)
 
 
 Places = list[tuple[str, Declared]]
 
 
-def _places(node: NodeSpec, blueprint: Blueprint, platform: Platform) -> Places:
+def _places(node: NodeSpec, definitions: Sequence[Blueprint], platform: Platform) -> Places:
     """List who may declare, the nearest first."""
     defaults = platform.defaults
     return [
@@ -136,7 +154,7 @@ def _places(node: NodeSpec, blueprint: Blueprint, platform: Platform) -> Places:
                 limits=node.limits,
             ),
         ),
-        (f"definition {blueprint.name}", blueprint.defaults or Declared()),
+        *((f"definition {one.name}", one.defaults or Declared()) for one in definitions),
         (
             "platform default",
             Declared(
@@ -202,12 +220,21 @@ def _limit(named: Limit | str, platform: Platform, origins: dict[str, str]) -> L
 
 
 def layers(
-    node: NodeSpec, blueprint: Blueprint, platform: Platform, *, tenant: str, roles: Iterable[str]
+    node: NodeSpec, definitions: Sequence[Blueprint], platform: Platform, *, tenant: str, roles: Iterable[str]
 ) -> tuple[Layer, ...]:
-    """List who has a say in what a node may do: its task, its definition, and the platform for who runs it."""
-    own = ((f"task {node.id}", node.grants), (f"definition {blueprint.name}", blueprint.grants))
+    """List who has a say in what a node may do: its task, its definition, and the platform for who runs it.
+
+    Args:
+        definitions: the node's own, and those that it is a sub-graph of, the nearest first: all of them have a say, as
+            a parent has in what a child run may do.
+    """
+    own = ((f"task {node.id}", node.grants), *((f"definition {one.name}", one.grants) for one in definitions))
     found = [Layer(where, rules) for where, rules in own if rules is not None]
-    return (*found, *platform_layers(platform.grants, tenant=tenant, roles=roles))
+    general = platform_layers(platform.grants, tenant=tenant, roles=roles)
+    outermost = definitions[-1]
+    if len(definitions) > 1 and not general and outermost.grants is None:
+        found.append(Layer(f"definition {outermost.name} without grants", ()))
+    return (*found, *general)
 
 
 class InForce(Struct, frozen=True, kw_only=True):

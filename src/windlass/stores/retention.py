@@ -196,7 +196,8 @@ def snapshot(record: RunRecord, manifest: Manifest | None, rows: Sequence[Row]) 
         raise StoreCorrupt(f"run {record.id}: what leads to event {last.last} cannot be read: {error}") from error
     if signed not in ("", position.digest()):
         raise StoreCorrupt(f"run {record.id}: the state at event {last.last} does not come to its digest")
-    new = [blob for channel in position.channels.values() for blob in channel.compact(None, _nothing)]
+    channels = [channel for frame in position.whole() for channel in frame.channels.values()]
+    new = [blob for channel in channels for blob in channel.compact(None, _nothing)]
     blobs = [Blob(blob.digest, bytes(blob.content)) for blob in new]
     held = position.held | {blob.digest for blob in blobs}
     body = position.dump()

@@ -102,7 +102,7 @@ class LetterChecks(Place):
         names = [f"l-{number:02}" for number in range(25)]
         await store.adjust([LetterPut(a_letter("run-1", name)) for name in names])
         seen: list[str] = []
-        while page := await found(store, limit=10, after=seen[-1] if seen else None):
+        while len(seen) <= len(names) and (page := await found(store, limit=10, after=seen[-1] if seen else None)):
             seen += page
         assert seen == names[::-1]
         assert await found(store, run="run-1", limit=2, after="l-10") == ["l-09", "l-08"]

@@ -63,8 +63,10 @@ class TurnChecks(Place):
             for n in range(3):
                 await free(store, f"{tenant}{n}", tenant=tenant, at=NOON + ord(tenant))
         seen: list[str] = []
-        while page := await store.find(
-            Work(definitions=(REVIEW,), due_before=NOON, behind=seen[-1][0] if seen else None, limit=1)
+        while len(seen) <= 5 * 3 and (
+            page := await store.find(
+                Work(definitions=(REVIEW,), due_before=NOON, behind=seen[-1][0] if seen else None, limit=1)
+            )
         ):
             await store.claim(page[0].id, ME)
             seen.append(page[0].id)

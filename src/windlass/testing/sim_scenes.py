@@ -23,6 +23,7 @@ from windlass.policies.retry import Retry
 from windlass.testing.sim_acts import ask_outside, book, brief, charge, double, happen, mail, reach_out
 from windlass.testing.sim_bounds import BOUNDS
 from windlass.testing.sim_family import FAMILY
+from windlass.testing.sim_frames import FRAMES
 from windlass.testing.sim_people import PEOPLE
 from windlass.testing.sim_play import Outcome, Scene, Simulation, here
 from windlass.testing.sim_process import PROCESS
@@ -380,6 +381,7 @@ SCENES: dict[str, Scene] = {
         Scene("brief", [brief], play_brief),
         *PEOPLE,
         *FAMILY,
+        *FRAMES,
         *BOUNDS,
     )
 }

@@ -193,7 +193,8 @@ class Watch:
         story.status = status
 
     def _rolls_back(self, write: Write) -> bool:
-        return any(b"run.rolled_back" in row.body or b'"undo' in row.body for row in write.rows) or (
+        marks = (b"run.rolled_back", b'"undo', b'"left"')
+        return any(mark in row.body for row in write.rows for mark in marks) or (
             write.head.status in (PAUSED, Status.RUNNING) and not write.rows
         )
 

@@ -1,0 +1,122 @@
+"""What comes while an attempt is on its way to sleep wakes it all the same."""
+
+import asyncio
+from typing import Any
+
+from windlass import Context, Edge, Pipeline, Runtime, task
+from windlass.engine.activation import Activation
+
+LONG = 10.0  # seconds after which a wait counts as lost
+
+
+async def question(runtime: Runtime, run: str, prompt: str) -> str:
+    """Wait until a question is asked, and return its id."""
+    while True:
+        for asked in await runtime.questions(run):
+            if asked.prompt == prompt:
+                return asked.id
+        await asyncio.sleep(0.01)
+
+
+async def test_an_answer_that_comes_while_the_node_unwinds_wakes_it(runtime: Runtime) -> None:
+    unwinding = asyncio.Event()
+
+    @task
+    async def asks(ctx: Context) -> Any:
+        try:
+            return await ctx.ask("Go?")
+        finally:
+            unwinding.set()
+            await asyncio.sleep(0.05)
+
+    @task
+    async def beside() -> None:
+        await unwinding.wait()
+
+    async with asyncio.timeout(LONG):
+        running = asyncio.create_task(runtime.run(Pipeline("p", [asks, beside]), id="r"))
+        await unwinding.wait()
+        await runtime.answer(await question(runtime, "r", "Go?"), "yes")
+        await running
+        result = await runtime.wait("r")
+    assert result.output == {"asks": "yes", "beside": None}
+
+
+async def test_the_end_of_a_child_that_comes_while_its_parent_unwinds_wakes_it(runtime: Runtime) -> None:
+    unwinding = asyncio.Event()
+    inner = asyncio.Event()
+
+    @task
+    async def small() -> int:
+        await inner.wait()
+        return 7
+
+    child = Pipeline("child", [small])
+
+    @task
+    async def parent(ctx: Context) -> Any:
+        try:
+            return await ctx.run("child")
+        finally:
+            unwinding.set()
+            inner.set()
+            await asyncio.sleep(0.1)
+
+    @task
+    async def beside() -> None:
+        await unwinding.wait()
+
+    async with asyncio.timeout(LONG):
+        result = await runtime.run(Pipeline("p", [parent, beside], children=[child]))
+    assert result.output == {"parent": 7, "beside": None}
+
+
+async def test_whatever_is_called_twice_keeps_nobody_waiting_behind_it(runtime: Runtime) -> None:
+    hold = asyncio.Event()
+
+    @task
+    async def three() -> list[int]:
+        return [0, 1, 2]
+
+    @task
+    async def one(item: int, ctx: Context) -> Any:
+        if item == 0:
+            return await asyncio.gather(ctx.ask("a"), ctx.ask("b"))
+        if item == 1:
+            return await ctx.ask("c")
+        await hold.wait()
+        return None
+
+    @task
+    async def beside(three: list[int]) -> None:
+        await hold.wait()
+
+    narrow = Pipeline("narrow", [three, one, beside], [Edge("three", "one", each=True, concurrency=1)])
+    async with asyncio.timeout(LONG):
+        running = asyncio.create_task(runtime.run(narrow, id="r"))
+        for prompt in ("a", "b", "c"):
+            await runtime.answer(await question(runtime, "r", prompt), prompt)
+        hold.set()
+        result = await running
+    assert result.output == {"one": [["a", "b"], "c", None], "beside": None}
+
+
+async def test_what_came_is_not_stopped_before_it_goes_on() -> None:
+    class Stopped(Activation):
+        __slots__ = ("why",)
+
+        def stop(self, reason: str) -> None:
+            self.why = reason
+
+    attempt = Stopped.__new__(Stopped)
+    attempt.waits, attempt.live, attempt.stopping, attempt.closed, attempt.why = {}, 0, "", False, ""
+    first, second = (asyncio.create_task(attempt.wait(key)) for key in ("a", "b"))
+    await asyncio.sleep(0)
+    attempt.waits["a"].set_result(None)
+    attempt._look(0)
+    assert attempt.why == ""
+    await first
+    for _ in range(6):
+        await asyncio.sleep(0)
+    assert attempt.why == "waiting", "the other is all that is left"
+    second.cancel()
