@@ -207,20 +207,21 @@ class Blueprint:
 
     def __post_init__(self) -> None:
         """Work out once what every run would work out again."""
-        tree = list(self.tree())
-        channels = {name: channel.kind for name, channel in self.channels.items()}
-        for one in tree:
-            inner = one.node.sub.blueprint.channels.items() if one.node.sub is not None else ()
-            channels |= {f"{one.path}/{name}": channel.kind for name, channel in inner}
+        places = list(self.tree())
+        kinds: dict[str, str] = {name: channel.kind for name, channel in self.channels.items()}
+        for one in places:
+            if one.node.sub is not None:
+                inner = one.node.sub.blueprint.channels.items()
+                kinds.update({f"{one.path}/{name}": channel.kind for name, channel in inner})
         recorded = {
             "definition": self.name,
             "fingerprint": self.fingerprint,
             "structure": msgspec.Raw(msgspec.json.encode(self.structure)),
-            "channels": channels,  # by static path, so that a log folds without the definition
-            "sources": {one.path: one.node.source_digest for one in tree if one.node.source_digest},
+            "channels": kinds,  # by static path, so that a log folds without the definition
+            "sources": {one.path: one.node.source_digest for one in places if one.node.source_digest},
         }
         object.__setattr__(self, "recorded", recorded)
-        object.__setattr__(self, "has_streams", any(one.node.streams_to for one in tree))
+        object.__setattr__(self, "has_streams", any(one.node.streams_to for one in places))
         object.__setattr__(self, "has_frames", any(node.sub is not None for node in self.nodes.values()))
 
     def within(self, path: str) -> "Blueprint":

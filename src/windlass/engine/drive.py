@@ -214,6 +214,15 @@ class Drive:
             if (at := terms.next_at) is not None and f"{pending.asked.get(key)}|deadline" not in self.late
         ]
 
+    def lingers(self, children: list[str], seconds: float) -> bool:
+        """Say whether to wait here for children: what ends soon is not worth giving the run up, and taking it again."""
+        if self.guard.is_on or self.journal.head.crashes or not self.services.nest.are_near(children):
+            return False  # they may need what it holds of limits and budgets, and may kill it once, but not again
+        now = self.clock.now()
+        if self.lingers_until is None:
+            self.lingers_until = now + seconds
+        return now < self.lingers_until <= now + seconds
+
     def push_due(self) -> None:
         """Make ready what has come due; nothing, once nothing is launched any more."""
         if self.leaving:

@@ -309,8 +309,7 @@ class RunLoop(Drive):
 
     async def _park(self) -> None:
         due = self.next_due()
-        now = self.clock.now()
-        if due is not None and due - now <= SOON_SECONDS:
+        if due is not None and due - self.clock.now() <= SOON_SECONDS:
             await self.rest_until(due)
             return
         pending = self.position.pending.values()
@@ -318,21 +317,13 @@ class RunLoop(Drive):
         children = [id_ for one in pending for id_ in one.open_children]
         if self.news:
             return
-        if children and not waiting and self._lingers(children, now):
+        if children and not waiting and self.lingers(children, SOON_SECONDS):
             await self.rest_until(self.lingers_until)
             return
         signals = [wait.name for one in pending for wait in one.open_signals]
         self.journal.say("run.parked", questions=waiting, children=children, signals=signals, due_at=due)
         self.over = True
         await self.journal.write("record", status=WAITING, due_at=due, release=True)
-
-    def _lingers(self, children: list[str], now: float) -> bool:
-        """Say whether to wait here for children: what ends soon is not worth giving the run up, and taking it again."""
-        if self.guard.is_on or self.journal.head.crashes or not self.services.nest.are_near(children):
-            return False  # they may need what it holds of limits and budgets, and may kill it once, but not again
-        if self.lingers_until is None:
-            self.lingers_until = now + SOON_SECONDS
-        return now < self.lingers_until <= now + SOON_SECONDS
 
     def _watch(self) -> None:
         """Tell of attempts that gave no sign of life; look again after a while."""
