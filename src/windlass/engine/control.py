@@ -71,7 +71,7 @@ class Control:
             self.drives.begin(RunLoop(self.services, blueprint, birth.owned, birth.position, ledger, birth.blobs))
         else:
             self.drives.queue.add(run)
-        self.services.nest.deliver(birth.posted)
+        self.services.nest.deliver(birth.record, birth.posted)
         return run
 
     async def _attach(self, record: r.RunRecord, blueprint: Blueprint, digest: str) -> str:
