@@ -181,7 +181,7 @@ async def _resume(drive: Drive, command: r.Command) -> bool:
             drive.ready.append(address)
     drive.failure = drive.burial = None
     typed = unpacked(drive.blueprint, command.arguments)
-    if typed and (path := split(drive.blueprint, typed)[0]) and path not in position.frames:
+    if typed and (path := split(drive.blueprint, typed)[0]) and not position.is_open(path):
         why = f"{path} is not under way"  # any more
         drive.journal.say("edit.refused", channels=sorted(typed), by=command.by, why="", error=why)
     elif typed:
