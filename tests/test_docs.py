@@ -122,7 +122,7 @@ def specimen_rows() -> Iterator[Row]:
     yield row_of("record", Body(0.0, happened, said=(Said("run.resumed"), Said("run.paused"), MASKED)))
     finished = (Finished("a#1", {"a": Raw(b"1")}), Finished("b#1", skipped=True))
     yield row_of("step", Body(0.0, finished=finished, digest="d"))
-    yield row_of("step", Body(0.0, frame="team#1", given={"log": 1}, digest="d"))
+    yield row_of("step", Body(0.0, frame="team#1", given=("log",), results={"log": Raw(b"[]")}, digest="d"))
     yield row_of("writes", Body(0.0, finished=finished))
     yield Row("r", 1, 1, 0, 1, "pruned", 0.0, b"{}", "")
 

@@ -26,6 +26,7 @@ from windlass import (
     append,
     merge,
     task,
+    unique_by,
 )
 from windlass.core.errors import InputError
 from windlass.core.position import load
@@ -630,3 +631,40 @@ async def test_breakpoints_approvals_and_escalations_within_a_frame(runtime: Run
     await runtime.answer(asked.id, "allow")
     assert (await runtime.wait("r")).output == "checked 4 judged checked 4"
     assert sent == ["checked 4 judged checked 4"]
+
+
+class Shelf(TypedDict):
+    """What two branches change at once, each of them another part."""
+
+    log: Annotated[list[str], append]
+    seen: Annotated[dict[str, int], merge]
+    books: Annotated[list[str], unique_by(str.lower)]
+
+
+def shelver(name: str) -> Graph:
+    """Count a name, and shelve a book of that name."""
+    graph = Graph(name, Shelf)
+
+    @graph.node(writes=["log", "seen", "books"])
+    async def shelve(seen: dict[str, int], ctx: Context) -> dict[str, Any]:
+        said = await ctx.ask(f"{name}?")
+        return {"log": [said], "seen": {name: seen[name] + 1}, "books": [said]}
+
+    graph.start(shelve)
+    return graph
+
+
+async def test_parallel_sub_graphs_give_back_only_what_each_has_changed(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(journal, "MOST_ROWS", 1)  # a snapshot after each row: what frames began with is in it
+    graph = Graph("library", Shelf)
+    graph.subgraph(shelver("a"))
+    graph.subgraph(shelver("b"))
+    graph.start("a", "b")
+    given = {"log": ["0"], "seen": {"a": 1, "b": 5}, "books": ["A", "B"]}
+    await runtime.run(graph, given, id="r")
+    for question in await runtime.questions("r"):
+        await runtime.answer(question.id, question.prompt[0])
+    result = await runtime.wait("r")
+    assert result.output == {"log": ["0", "a", "b"], "seen": {"a": 2, "b": 6}, "books": ["a", "b"]}

@@ -9,7 +9,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from windlass.core.channels import Channel
 from windlass.core.channels import Kept as KeptChannel
@@ -33,7 +33,7 @@ class Frame:
         self.waiting: dict[str, Planned] = {}
         self.left: dict[str, int] = {}  # how many of a node's activations wait
         self.settled: dict[str, Finished] = {}  # finished, of a step that is not complete
-        self.given: dict[str, int] = {}  # channels that came from outside, and how many items each began with
+        self.given: dict[str, Raw] = {}  # what channels began with that came from outside, and go back there
 
     @property
     def steps(self) -> int:
@@ -54,7 +54,7 @@ class KeptFrame(Struct, omit_defaults=True):
     waiting: list[Planned] = []
     settled: list[Finished] = []
     channels: dict[str, KeptChannel] = {}
-    given: dict[str, int] = {}
+    given: dict[str, Raw] = {}
 
 
 def keep(frame: Frame) -> KeptFrame:

@@ -174,7 +174,7 @@ class Position(Frame):
         frame = self.frames.get(body.frame)
         if frame is None:
             frame = self.frames[body.frame] = Frame(body.frame, self.kinds.get(place(body.frame), {}))
-            frame.given = body.given
+            frame.given = {name: body.results[name] for name in body.given}
         return frame
 
     def _advance(self, frame: Frame, body: Body, done: list[Finished], changed: dict[str, Channel]) -> None:
@@ -274,7 +274,7 @@ class Position(Frame):
         parts = [piece for channel in channels for piece in channel.pieces[: channel.count]]
         rest = (
             list(self.pending.values()),
-            *([*frame.waiting.values(), *frame.settled.values()] for frame in frames),
+            *([*frame.waiting.values(), *frame.settled.values(), *frame.given.values()] for frame in frames),
         )
         parts.append(msgspec.json.encode(rest))
         return {match.decode() for part in parts for match in REFERENCE.findall(part)} & self.held

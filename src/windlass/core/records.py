@@ -74,7 +74,7 @@ class Body(Struct, gc=False, omit_defaults=True):
     applied: tuple[str, ...] = ()  # activations of a step that earlier rows of kind `writes` kept
     edited: bool = False  # from outside: what earlier rows of kind `writes` kept stays with the step that goes on
     frame: str = ""  # of a step: the path of the sub-graph's frame that it settles, which its first one opens
-    given: dict[str, int] = {}  # of the first: channels that came from outside, and how many items each has
+    given: tuple[str, ...] = ()  # of the first: channels that came from outside, and go back there
 
 
 def addresses(body: Body) -> tuple[str, ...]:

@@ -7,12 +7,13 @@ are pure: a crash in between leaves a frame that is whole, and the next owner co
 """
 
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
-from windlass.core.blueprint import LEFT_OUT, Sub
+from windlass.core.blueprint import LEFT_OUT, ChannelKind, Sub
+from windlass.core.channels import Channel
 from windlass.core.errors import WindlassError
 from windlass.core.frames import Frame, lane, place
-from windlass.core.pieces import Blobs
 from windlass.core.records import Finished
 from windlass.engine import failures
 from windlass.engine.activation import Activation
@@ -23,7 +24,6 @@ from windlass.engine.execute import gather_inputs, keep_writes
 from windlass.engine.initiate import initiate
 from windlass.engine.inputs import input_writes
 from windlass.engine.outputs import output, show
-from windlass.engine.reconcile import Step
 from windlass.policies.chain import reason
 
 
@@ -80,7 +80,7 @@ async def _open(drive: Drive, activation: Activation, sub: Sub) -> None:
     try:
         writes = input_writes(sub.blueprint, _input(activation, sub))
         step = initiate(sub.blueprint, frame, writes, journal.blob)
-        given = _given(sub, step, writes, journal.blob)
+        given = tuple(sorted({sub.writes[outer] for outer in sub.back} & writes.keys()))
         drive.guard.check(step.planned)
     except WindlassError as error:
         _fail(drive, address, error)
@@ -99,15 +99,6 @@ def _input(activation: Activation, sub: Sub) -> Any:
         return values[0] if values else None
     named = zip(activation.node.params, values, strict=True)
     return {param.name: value for param, value in named if value is not LEFT_OUT}
-
-
-def _given(sub: Sub, step: Step, writes: dict[str, Any], blobs: Blobs) -> dict[str, int]:
-    """Note which channels came from outside and go back there, and how many items each of them begins with."""
-    blueprint, given = sub.blueprint, {}
-    for name in {sub.writes[outer] for outer in sub.back} & writes.keys():
-        is_list = blueprint.channels[name].kind == "append"
-        given[name] = len(step.channels[name].read(blueprint.codec, blobs)) if is_list else 0
-    return given
 
 
 async def close(drive: Drive, path: str) -> None:
@@ -138,10 +129,23 @@ def _output(drive: Drive, activation: Activation, sub: Sub) -> Any:
         if not channel.is_set or (is_back and channel.version == 1):
             continue  # nothing has happened to it
         value = channel.read(inner.codec, drive.journal.blob)
-        if is_back and outer.channels[name].kind == "append" and channel.kind == "append":
-            value = value[frame.given[part] :]
+        if is_back and outer.channels[name].kind == channel.kind:
+            began = Channel(part, channel.kind).after((bytes(frame.given[part]),), whole=True)
+            value = _news(channel.kind, began.decode(inner.codec, drive.journal.blob), value, inner.codec.key)
         found[name] = value
     return found
+
+
+def _news(kind: ChannelKind, began: Any, value: Any, key: Callable[[Any], bytes]) -> Any:
+    """Return what of a channel's value was not there in the beginning: others may have changed the rest meanwhile."""
+    if kind == "append":
+        return value[len(began) :]
+    if kind == "merge":
+        return {name: one for name, one in value.items() if name not in began or key(began[name]) != key(one)}
+    if kind == "unique":
+        known = {key(one) for one in began}
+        return [one for one in value if key(one) not in known]
+    return value
 
 
 def _fail(drive: Drive, address: str, error: WindlassError) -> None:

@@ -228,7 +228,7 @@ class Journal:
         else:
             body = Body(
                 now, ops, step.finished, step.results, step.deltas, step.planned, dropped, said, "", fresh, applied,
-                step.edited, step.frame, step.given or {},
+                step.edited, step.frame, step.given,
             )  # fmt: skip
             position.fold(kind, body, step.channels)
             body.digest = position.digest()

@@ -33,7 +33,7 @@ class Step(NamedTuple):
     blobs: tuple[Blob, ...]
     edited: bool = False
     frame: str = ""  # the path of the frame that it settles
-    given: dict[str, int] | None = None  # with which it is opened
+    given: tuple[str, ...] = ()  # of the channels with which it is opened
 
 
 class Scratch:
