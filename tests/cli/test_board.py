@@ -5,7 +5,7 @@ from typing import Any
 
 from windlass.cli.board import Board
 from windlass.core.events import Event
-from windlass.core.position import Position
+from windlass.core.position import Frame, Position
 from windlass.core.records import Planned
 from windlass.core.states import Status
 
@@ -81,3 +81,20 @@ def test_what_a_fork_took_over_counts_as_done() -> None:
     board.place(position)
     assert board.nodes["a"].progress == "2/2"
     assert states(board) == {"a": "done", "b": "next"}
+
+
+def test_nodes_of_a_subgraph_have_lines_of_their_own() -> None:
+    board = feed(
+        Board(["team", "team/write"]),
+        [step(1, [], ["team#1"]), step(2, [], ["team#1/write#1"]), step(3, ["team#1/write#1"], ["team#1/write#2"])],
+    )
+    assert board.nodes["team/write"].progress == "1/2"
+    position = Position("r", {})
+    position.n, position.visits, position.waiting = 3, {"team": 1}, {"team#1": Planned("team#1")}
+    frame = position.frames["team#1"] = Frame("team#1", {})
+    frame.visits, frame.waiting = {"write": 2}, {"team#1/write#2": Planned("team#1/write#2")}
+    board.place(position)
+    assert board.nodes["team/write"].progress == "1/2"
+    assert board.nodes["team"].progress == "0/1"
+    feed(board, [step(4, ["team#1/write#2"], []), step(5, ["team#1"], [])])
+    assert [line.progress for line in board.nodes.values()] == ["1/1", "2/2"]

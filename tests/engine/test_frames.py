@@ -15,6 +15,7 @@ from windlass import (
     Graph,
     Output,
     Pipeline,
+    Recover,
     RunFailed,
     Runtime,
     Send,
@@ -411,6 +412,80 @@ async def go_on_from(runtime: Runtime, go_on: Callable[[], Awaitable[Any]]) -> A
     return await go_on()
 
 
+UNDONE: list[str] = []
+
+
+async def undo(key: str) -> None:
+    """Take an effect back."""
+    UNDONE.append(key)
+
+
+async def test_a_rollback_into_a_frame_leaves_what_had_finished_beside_it(runtime: Runtime) -> None:
+    UNDONE.clear()
+    graph = Graph("desk", Desk)
+
+    @graph.node(writes=["log"], undo=[undo])
+    async def clerk(ctx: Context) -> dict[str, Any]:
+        await ctx.effect("file", EFFECTS.append, "clerk", undo="undo")
+        return {"log": ["filed"]}
+
+    inner = Graph("team", Desk)
+
+    @inner.node(writes=["log", "n"], undo=[undo])
+    async def write(ctx: Context, n: int = 0) -> dict[str, Any]:
+        await ctx.effect("write", EFFECTS.append, f"write {n}", undo="undo")
+        await ctx.ask("?")
+        return {"log": [f"wrote {n}"], "n": n + 1}
+
+    def more(n: int) -> str:
+        return "write" if n < 3 else END
+
+    inner.start(write)
+    inner.branch(write, more, [write, END])
+    graph.subgraph(inner)
+    graph.start("team", clerk)
+    await runtime.run(graph, {"n": 0}, "r")
+    for _ in range(2):
+        await runtime.answer((await runtime.questions("r"))[0].id, "ok")
+        await runtime.wait("r")
+    await runtime.rollback("r", to=("team/write", 2))
+    (told,) = [event.data async for event in runtime.events("r") if event.type == "run.rolled_back"]
+    assert (told["undone"], told["standing"]) == (["team#1/write#3 write", "team#1/write#2 write"], [])
+    assert UNDONE == ["write 2", "write 1"]
+    await runtime.resume("r")
+    result = await runtime.wait("r")
+    while questions := await runtime.questions("r"):
+        await runtime.answer(questions[0].id, "ok")
+        result = await runtime.wait("r")
+    assert result.output["log"] == ["filed", "wrote 0", "wrote 1", "wrote 2"]
+
+
+async def test_a_task_proposes_a_rollback_to_a_node_beside_it(runtime: Runtime) -> None:
+    tried: list[str] = []
+    inner = Graph("team", Desk)
+
+    @inner.node(writes=["topic"])
+    async def choose() -> dict[str, Any]:
+        tried.append("choose")
+        return {"topic": f"t{len(tried)}"}
+
+    @inner.node(writes=["log"], recover=lambda _: Recover.rollback("choose"))
+    async def write(topic: str) -> dict[str, Any]:
+        tried.append(topic)
+        if topic == "t1":
+            raise ValueError("a bad topic")
+        return {"log": [topic]}
+
+    inner.start(choose)
+    inner.edge(choose, write)
+    outer = Graph("outer", Desk)
+    outer.subgraph(inner)
+    outer.start("team")
+    result = await runtime.run(outer, {}, "r")
+    assert tried == ["choose", "t1", "choose", "t3"]
+    assert result.output["log"] == ["t3"]
+
+
 async def test_a_fork_goes_on_in_the_frame(runtime: Runtime) -> None:
     definition = desk(team(), visits=1)
     await runtime.run(definition, {"topic": "x", "n": 0}, "r")
@@ -511,6 +586,51 @@ async def test_streams_within_a_subgraph(runtime: Runtime) -> None:
 
     outer = Pipeline("outer", [texts, inner], [Edge("texts", inner, each=True)])
     assert (await runtime.run(outer, 2)).output == [["A", "B"], ["C", "D", "E"]]
+
+
+async def test_breakpoints_approvals_and_escalations_within_a_frame(runtime: Runtime) -> None:
+    sent: list[str] = []
+
+    async def send(text: str) -> str:
+        sent.append(text)
+        return text
+
+    @task
+    async def judge(given: dict[str, Any]) -> str:
+        return f"judged {given['state']['check']}"
+
+    court = Pipeline("court", [judge])
+
+    @task(before="", after="")
+    async def check(item: int) -> str:
+        return f"checked {item}"
+
+    @task
+    async def mail(check: str, ctx: Context) -> str:
+        said = await ctx.ask("What else?")
+        done: str = await ctx.effect("send", send, f"{check} {said}", approve="")
+        return done
+
+    inner = Pipeline("inner", [check, mail])
+    outer = Pipeline("outer", [inner])
+    await runtime.run(outer, 3, "r")
+    for verdict in ({"edit": {"item": 4}}, "approve"):
+        (asked,) = await runtime.questions("r")
+        assert asked.about["breakpoint"] in ("before", "after")
+        await runtime.answer(asked.id, verdict)
+        await runtime.wait("r")
+    (asked,) = await runtime.questions("r")
+    run = await runtime.escalate(asked.id, court)
+    await runtime.wait(run)
+    for _ in range(100):
+        (asked,) = await runtime.questions("r") or [asked]
+        if "bound" in asked.about:
+            break
+        await asyncio.sleep(0.01)
+    assert asked.about["bound"]["address"] == "inner#1/mail#1"
+    await runtime.answer(asked.id, "allow")
+    assert (await runtime.wait("r")).output == "checked 4 judged checked 4"
+    assert sent == ["checked 4 judged checked 4"]
 
 
 class Shelf(TypedDict):

@@ -41,6 +41,11 @@ SHOWN = {
         r"down for 2 s: (\d|1\d) calls met that; the breaker opened [1-9]\d* times",
     ],
     "flaky.py": ["attempt 2 failed: .*503", "attempt 3 gave", "asked 1 time for /order and 3 times for /price"],
+    "newsroom.py": [
+        r"team#1\[0\]/edit#1: Print this\?",
+        r"team#1\[1\]/edit#2: Print this\?",
+        r"trade: All there is to say about \(51 characters, 25 characters\)",
+    ],
     "openai_client.py": [
         "attempt 1: gpt-5-mini used .*'tokens_out': 13",
         "attempt 1 failed: the title is there",

@@ -90,6 +90,10 @@ class Position(Frame):
         frame = self.at(address)
         return address in frame.waiting and address not in frame.settled
 
+    def is_open(self, path: str) -> bool:
+        """Say whether a sub-graph is under way: its frame is there, and its end is not."""
+        return path in self.frames and self.waits(path)
+
     def digest(self) -> str:
         """Return the state digest (D8): channels, finished addresses and the waiting plan; no time, no sequence.
 
@@ -114,8 +118,6 @@ class Position(Frame):
             for finished in body.finished:
                 self.at(finished.address).settled[finished.address] = finished
                 self.pending.pop(finished.address, None)
-                if self.frames:
-                    self.total = (self.total - self._close(finished.address)) % (1 << 256)
         elif kind == "step":
             frame = self._frame(body) if body.frame else self
             done = list(body.finished)

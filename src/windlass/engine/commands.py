@@ -243,7 +243,7 @@ def _resume(drive: Drive, command: r.Command, found: Found) -> bool | Step:
     typed = unpacked(drive.blueprint, command.arguments)
     if not typed or not position.n:
         return True
-    if (path := split(drive.blueprint, typed)[0]) and path not in position.frames:
+    if (path := split(drive.blueprint, typed)[0]) and not position.is_open(path):
         why = f"{path} is not under way"  # any more
         drive.journal.say("edit.refused", channels=sorted(typed), by=command.by, why="", error=why)
         return True

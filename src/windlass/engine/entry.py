@@ -45,7 +45,7 @@ async def enter(drive: Drive) -> None:
             if pending.rollback and not drive.leaving:
                 drive.leaving, drive.rollback = "rollback", proposed(address, pending.attempts, pending.rollback)
             drive.failure = drive.failure or (address, pending.failure)
-    drive.whole += [path for path, frame in position.frames.items() if frame.is_whole]
+    drive.whole += [path for path, frame in position.frames.items() if frame.is_whole and position.waits(path)]
     for address in position.open():
         pending = position.pending.get(address, NOTHING)
         if (clean and _is_blocked(drive, pending)) or address in doubtful or is_doubtful(pending):

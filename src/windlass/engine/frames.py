@@ -64,7 +64,7 @@ async def go_on(drive: Drive) -> None:
 
 
 def _under_way(drive: Drive, of: str) -> int:
-    return sum(lane(path) == of for path in drive.position.frames)
+    return sum(lane(path) == of and drive.position.waits(path) for path in drive.position.frames)
 
 
 def _activation(drive: Drive, address: str) -> Activation:

@@ -109,8 +109,9 @@ def edit(
         InputError: they are of several frames, or of one that is not open.
     """
     path, blueprint = split(blueprint, edits)
-    if path and path not in position.frames:
-        raise InputError(path, f"{path} is not under way", hint=f"there are: {', '.join(position.frames) or 'none'}")
+    if path and not position.is_open(path):
+        under_way = [one for one in position.frames if position.is_open(one)]
+        raise InputError(path, f"{path} is not under way", hint=f"there are: {', '.join(under_way) or 'none'}")
     frame = position.frame(path)
     edits = {name.rpartition("/")[2]: value for name, value in edits.items()}
     scratch = Scratch(blueprint, frame, blobs)

@@ -94,7 +94,7 @@ def is_after(address: str, target: Position) -> bool:
         node, visit, _ = parse(part)
         if frame is None or frame.visits.get(node, 0) < visit:
             return True
-        if path not in frame.waiting:
+        if path not in frame.waiting or path in frame.settled:
             return False  # it has finished there, or the sub-graph that it was in
         frame = target.frames.get(path)
     return True
