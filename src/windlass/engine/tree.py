@@ -256,6 +256,8 @@ async def before(store: Store, record: r.RunRecord) -> list[r.RunRecord]:
 def turn_position(position: Position, run: str) -> Position:
     """Make the position that a later turn begins with: what still waited is dropped, and steps are counted anew."""
     fork_position(position, run)
+    for frame in position.whole():
+        frame.settled.clear()  # of a step that never came about
     position.fold("step", Body(at=0.0, dropped=tuple(position.waiting)), {})
     position.pending.clear()
     position.signals.clear()
