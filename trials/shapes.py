@@ -326,6 +326,7 @@ def signalled(bank: Target) -> Subject:
         return [first, await work(n, ctx), await ctx.signal("go", int)]
 
     async def send(going: Going) -> Result:
+        await going.runtime.start(going.subject.definition, going.subject.input, id=RUN)
         for number in (5, 6):
             with suppress(RunState):  # it has ended
                 await going.runtime.signal(RUN, "go", number, id=str(number))
