@@ -21,7 +21,7 @@ NAMED = re.findall(r"\[(test_\w+)\]\(\.\./([\w/]+\.py)\)", PAGE)
 NO_LIMITS = {"undo", "validate", "expect", "before", "after"}  # compensations, judges of outputs, people who look
 NOT_OF_RUNS = {
     "checkpoints", "durability", "types", "aliases", "version", "max_value", "tools", "models", "dead_letters",
-    "defaults", "rules", "redact", "children",
+    "defaults", "rules", "redact", "children", "on_busy",
 }  # fmt: skip
 
 

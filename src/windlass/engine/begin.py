@@ -12,7 +12,6 @@ from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import DefinitionChanged, StoreError, WindlassError
 from windlass.core.frames import by_place
 from windlass.core.position import Position, load
-from windlass.core.records import BODY
 from windlass.core.states import CREATED, RUNNING
 from windlass.core.thread import has_begun, is_queued, is_reopening, place_of
 from windlass.core.thread_errors import OutOfTurn
@@ -24,7 +23,7 @@ from windlass.engine.initiate import go_on, initiate
 from windlass.engine.ledger import bring
 from windlass.engine.reconcile import Step
 from windlass.engine.threads import MOST_LIVE, STOPS, names_of
-from windlass.engine.tree import before, turn_position
+from windlass.engine.tree import before, input_of, turn_position
 from windlass.policies.chain import reason
 from windlass.stores.base import Store
 
@@ -59,8 +58,7 @@ async def begin(drive: Drive) -> bool:
 async def _first_step(drive: Drive, base: r.RunRecord | None) -> tuple[Step, Position]:
     """Work out a turn's first step, and the position that it is made upon."""
     journal, blueprint, store = drive.journal, drive.blueprint, drive.services.store
-    (first, *_) = await store.find(queries.Rows(run=drive.run, limit=1))
-    kept = BODY.decode(first.body).results
+    kept = await input_of(store, drive.run)
     await bring(journal, *kept.values())
     codec = blueprint.codec
     writes = {name: codec.decode(bytes(raw), journal.blob, trusted=True) for name, raw in kept.items()}

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
+from msgspec import Raw
 
 from windlass.core import queries
 from windlass.core import records as r
@@ -251,6 +252,12 @@ async def before(store: Store, record: r.RunRecord) -> list[r.RunRecord]:
                 return found
         below = place_of(page[-1])
     return found
+
+
+async def input_of(store: Store, run: str) -> dict[str, Raw]:
+    """Read what a turn was given that has yet to begin: its first row keeps that."""
+    (first, *_) = await store.find(queries.Rows(run=run, limit=1))
+    return BODY.decode(first.body).results
 
 
 def turn_position(position: Position, run: str) -> Position:
