@@ -169,7 +169,7 @@ async def replay(store: Store, run: str, blueprint: Blueprint | None) -> Replay:
 
 async def _start(store: Store, record: r.RunRecord, row: r.Row) -> Position:
     """Begin a branch: from its snapshot, or at the run's first row from nothing."""
-    is_first = row.first == 1 and record.parent is None  # a fork's first row brings a snapshot
+    is_first = row.first == 1 and record.parent is None and not record.continues  # whose first rows bring snapshots
     manifests = [] if is_first else await store.find(queries.Manifests(run=record.id, until=row.last))
     if manifests and manifests[0].seq == row.last:
         return load(r.Loaded(record, manifests[0], ()))
