@@ -32,7 +32,7 @@ class OutOfTurn(StoreError):
 
 
 class NotContinued(RunError):
-    """A node returned ContinueAsNew where no run can follow: in a child run, in a Pipeline, or twice in one step."""
+    """A node returned ContinueAsNew where no run can follow: in a child run, Pipeline or sub-graph, or twice."""
 
     code = "run.not_continued"
     default_hint = "continue a run that is no child, from one node of a Graph"

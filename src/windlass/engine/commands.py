@@ -79,7 +79,7 @@ async def take(drive: Drive) -> None:
 def _status(drive: Drive) -> Status | None:
     is_final = drive.journal.head.status in (COMPLETED, CANCELLED)  # only the write that rolls it back leads out of it
     going = RUNNING if drive.position.n else CREATED  # or it is a turn that has not begun
-    return None if drive.leaving == "stay" or is_final else going
+    return None if drive.leaving or is_final else going  # as it leaves, it does not go on
 
 
 async def hurry(drive: Drive) -> None:

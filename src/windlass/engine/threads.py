@@ -30,6 +30,7 @@ from windlass.engine.redacting import cleaned, masked, told
 from windlass.engine.services import Services
 from windlass.stores.base import Store, row_digest
 
+MOST_LIVE = 10_000  # turns in front that are asked to stop
 STOPS = {"interrupt": "cancel", "rollback": "rollback"}  # the verb that a policy posts to the turns in front
 TO_ITS_START = {"to": "start", "over": True}  # of a rollback that ends the run
 
@@ -60,9 +61,6 @@ async def create(services: Services, blueprint: Blueprint, run: str, given: Give
             continue
         crashpoint("thread.queued")
         return birth
-
-
-MOST_LIVE = 10_000
 
 
 def _conceived(
