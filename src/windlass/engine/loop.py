@@ -129,9 +129,11 @@ class RunLoop(Drive):
             frame = position.at(address) if position.frames else position
             planned = frame.waiting.get(address)
             if planned is None or address in self.running or address in frame.settled:
-                if address in self.running and self.running[address].stopping:
+                called = self.running.get(address)
+                if called is not None and called.stopping:
                     self.woken.add(address)
-                self.next_held(address)
+                if called is None or self._busy(lane(address)) < (called.node.concurrency or inf):
+                    self.next_held(address)  # else it would only come behind the others
                 continue
             pending = position.pending.get(address)
             if pending is not None and (pending.is_failed or (pending.due_at or 0) > self.clock.now()):
