@@ -53,7 +53,7 @@ class Told(SQLiteStore):
 
     def _connect(self) -> Link:
         link = super()._connect()
-        link.execute(f"PRAGMA wal_autocheckpoint = {self.pages}")
+        link.longest = self.pages
         return link
 
     async def create(self, record: Any, first: Any, owner: Any) -> tuple[Answer, ...]:

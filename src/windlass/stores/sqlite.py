@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from math import inf
 from typing import Any, TypeVar, cast
 
 import apsw
@@ -31,7 +32,7 @@ from windlass.core.tallies import Answer
 from windlass.stores import sqlite_chores, sqlite_jobs, sqlite_read, sqlite_sums
 from windlass.stores.base import Capabilities
 from windlass.stores.sqlite_anchor import Anchor, read, refuse_empty, refuse_missing
-from windlass.stores.sqlite_file import Link, connect, latest, migrate, refusal, schema_of
+from windlass.stores.sqlite_file import Link, connect, latest, migrate, refusal, rewrite, schema_of
 from windlass.stores.sqlite_place import MEMORY, path_of, prepare
 from windlass.stores.sqlite_start import let_be, take_up
 from windlass.stores.sqlite_writer import BUSY_SECONDS, SLOW_SECONDS, WAIT_SECONDS, Writer
@@ -124,6 +125,8 @@ class SQLiteStore:
             link.execute("PRAGMA auto_vacuum = INCREMENTAL")  # so that `prune` can give space back in small steps
         if self.path != MEMORY and link.value("PRAGMA journal_mode = WAL") != "wal":
             raise StoreUnavailable(f"{self.url}: this file system cannot keep a write-ahead log", hint="choose another")
+        if version and not known.store and self.path != MEMORY:
+            rewrite(link, self._writer.wal)  # who began to make the store may have met a sync that failed
         if (
             version < latest()
             and not known.writes
@@ -190,6 +193,7 @@ class SQLiteStore:
                     self._anchor.check()
                     if self._heartbeat is None:
                         self._heartbeat = self._connect()
+                        self._heartbeat.longest = inf  # the writer copies the log, and sees to it if that fails
                     self._heartbeat.execute(sqlite_jobs.SQL["keep_lease"], self._held.lease(owner))
                 except apsw.BusyError as busy:
                     if time.monotonic() > give_up:

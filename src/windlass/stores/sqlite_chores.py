@@ -12,24 +12,25 @@ import apsw
 from windlass.core.errors import StoreError, StoreUnavailable
 from windlass.stores import sqlite_sums
 from windlass.stores.sqlite_anchor import adopt, name_of, read, refuse_empty
-from windlass.stores.sqlite_file import Link, is_damage, latest, migrate, refusal, schema_of
+from windlass.stores.sqlite_file import Link, is_damage, latest, migrate, refusal, rewrite, schema_of
 from windlass.stores.sqlite_place import MEMORY, path_of
 from windlass.stores.sqlite_prune import prune
 from windlass.stores.sqlite_repair import check_and_repair, set_apart
 from windlass.stores.sqlite_salvage import sync
-from windlass.stores.sqlite_start import compare, facts, identity
+from windlass.stores.sqlite_start import chore, compare, facts, identity
 
 
 def migrate_store(connect: Callable[[], Link], url: str) -> dict[str, Any]:
     """Bring the schema forward; says what it was, what it is, and which migrations were applied."""
     path = path_of(url)
     known = read(path)
-    link = connect()
-    try:
+    with chore(connect, url) as link:
         link.connection.set_busy_timeout(10_000)
         before = schema_of(link, url)
         if not before:
             refuse_empty(known, path, url)
+        elif path != MEMORY:
+            rewrite(link, f"{path}-wal")  # whoever wrote last may have met a sync that failed
         applied = migrate(link, url)
         if applied and not known.store and path != MEMORY:
             adopt(path, identity(link, url))
@@ -38,8 +39,6 @@ def migrate_store(connect: Callable[[], Link], url: str) -> dict[str, Any]:
             link.execute("PRAGMA auto_vacuum = INCREMENTAL")
             sqlite_sums.ask_for(link.connection)
             link.execute("VACUUM")
-    finally:
-        link.close()
     return {"from": before, "to": latest(), "applied": applied}
 
 

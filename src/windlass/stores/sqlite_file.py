@@ -36,17 +36,46 @@ SETTINGS = (
 APPLE_SETTINGS = ("PRAGMA fullfsync = ON", "PRAGMA checkpoint_fullfsync = ON")  # fsync alone does not reach the disk
 
 PIECE = 1 << 20  # bytes that are copied at a time
+LONGEST_LOG = 1_000  # pages, as SQLite has it
 WAL_BYTES = 4_300_000  # what a WAL grows to before SQLite begins it anew: 1,000 pages, and what the last commit adds
 
 
 class Link:
-    """A connection with a cursor that is used again and again, so that a statement costs a lookup in apsw's cache."""
+    """A connection with a cursor that is used again and again, so that a statement costs a lookup in apsw's cache.
 
-    __slots__ = ("connection", "execute")
+    Attributes:
+        longest: pages of the write-ahead log from which on a commit here copies it into the file.
+        is_torn: a sync of the file has failed on such a copy, which SQLite itself would not have told (`mend`).
+    """
+
+    __slots__ = ("connection", "execute", "is_torn", "longest")
 
     def __init__(self, connection: apsw.Connection) -> None:
         self.connection = connection
         self.execute: Callable[..., Any] = connection.cursor().execute
+        self.longest: float = LONGEST_LOG
+        self.is_torn = False
+
+    def copy_log(self, _: apsw.Connection, __: str, pages: int) -> int:
+        """Copy the log into the file where it has become long: what SQLite does by itself, and keeps its failure to."""
+        if pages >= self.longest:
+            try:
+                self.connection.wal_checkpoint()
+            except apsw.IOError:
+                self.is_torn = True
+            except apsw.Error:  # somebody else is at it, or the disk is full: another commit tries again
+                return apsw.SQLITE_OK
+        return apsw.SQLITE_OK
+
+    def mend(self) -> None:
+        """Write all pages of the file once more, through the log.
+
+        SQLite syncs the file only once all of the log is copied. A copy that a reader cut short left pages there that
+        were never synced, and that count as copied; when the sync of the next one fails the kernel may drop them, and
+        SQLite copies only what came after them. The log still holds them, until it begins anew.
+        """
+        self.execute("VACUUM")
+        self.is_torn = False
 
     def value(self, sql: str, bindings: tuple[Any, ...] = ()) -> Any:
         """Run a statement that gives one row of one column; None when it gives none."""
@@ -56,6 +85,8 @@ class Link:
     def close(self) -> None:
         """Let go of the file, also on a disk that fails: what was acknowledged stands in the log already."""
         with suppress(apsw.Error):
+            if self.is_torn:  # whoever opens the file next copies all of the log, not what is left of it
+                self.connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self.connection.close(True)  # noqa: FBT003 -- apsw takes `force` by position only
 
 
@@ -67,6 +98,7 @@ def connect(name: str, vfs: str | None = None) -> Link:
     link = Link(apsw.Connection(name, flags=flags, vfs=vfs))
     # Plans do not depend on bound values; else SQLite compiles a join anew at each call (it is built with STAT4).
     link.connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
+    link.connection.set_wal_hook(link.copy_log)
     try:
         for setting in SETTINGS + (APPLE_SETTINGS if sys.platform == "darwin" else ()):
             link.execute(setting)

@@ -248,6 +248,9 @@ class Writer:
             link.execute("COMMIT")
         except apsw.Error as error:
             return self._after_failed_commit(link, jobs, outcomes, error)
+        if link.is_torn:
+            with suppress(apsw.Error):  # or before the next write: until then the log holds all of it
+                link.mend()
         self.anchor.tell(self.held.written)
         self._busy_until = None
         waited = time.perf_counter() - begun - PAGES_SECONDS * len(jobs)
@@ -260,6 +263,8 @@ class Writer:
         if self._in_doubt:
             self._trust(self._reopen())
         link = self.link = self.link or self.connect()
+        if link.is_torn:
+            link.mend()
         link.execute("BEGIN IMMEDIATE")
         return link
 
@@ -307,6 +312,7 @@ class Writer:
         """
         old, self.link = self.link, self.connect()
         if old is not None:
+            self.link.is_torn = old.is_torn
             old.close()
         return self.link
 
