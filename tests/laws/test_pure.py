@@ -25,6 +25,7 @@ from windlass.engine.reconcile import Step, reconcile
 PACKAGE = Path(windlass.__file__).parent
 PURE = [
     "engine/plan.py", "engine/reconcile.py", "engine/initiate.py", "core/position.py", "core/channels.py",
+    "core/frames.py", "core/pending.py",
     "core/pieces.py", "core/states.py", "core/tallies.py", "core/usage.py",
     *(f"policies/{path.name}" for path in sorted((PACKAGE / "policies").glob("*.py")) if path.stem != "cel"),
 ]  # fmt: skip
@@ -34,7 +35,8 @@ PLAIN = {  # what they may import beside each other: nothing in it tells the tim
     "re", "sys", "types", "typing", "unicodedata",
     "windlass.core.tallies", *(f"windlass.policies.{path.stem}" for path in (PACKAGE / "policies").glob("*.py")),
     "windlass.core.blueprint", "windlass.core.channels", "windlass.core.codec", "windlass.core.errors",
-    "windlass.core.ops", "windlass.core.origin", "windlass.core.pieces", "windlass.core.position",
+    "windlass.core.frames", "windlass.core.ops", "windlass.core.origin", "windlass.core.pending",
+    "windlass.core.pieces", "windlass.core.position",
     "windlass.core.records",
     "windlass.core.annotations", "windlass.core.judged", "windlass.core.redact", "windlass.core.secret",
     "windlass.core.shapes", "windlass.core.talk", "windlass.core.types", "windlass.core.usage",

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from windlass import Pipeline, Runtime, task
-from windlass.stores.sqlite_file import Link, latest, schema_of
+from windlass.stores import sqlite
+from windlass.stores.queries import migrations
+from windlass.stores.sqlite_file import Link, connect, latest, schema_of
 
 
 @task
@@ -28,3 +30,24 @@ async def test_a_file_that_another_has_just_made_is_no_old_one(tmp_path: Path, m
     async with Runtime(url) as second:
         assert (await second.get("r")).id == "r"
     assert seen == [1, latest()]
+
+
+async def test_the_log_of_a_half_made_store_is_written_again_before_anything_follows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever began to make it may have met a sync that failed: what is appended would be lost with that."""
+    path = tmp_path / "w.db"
+    path.touch()
+    link = connect(str(path))
+    link.execute("PRAGMA journal_mode = WAL").fetchall()
+    link.execute(f"BEGIN; {migrations('sqlite')[0][1]}; COMMIT")
+    link.execute("INSERT INTO meta (name, value) VALUES ('store', 'half')")
+    link.execute("PRAGMA application_id = 0x57494E44; PRAGMA user_version = 1")
+    done: list[str] = []
+    for name in ("rewrite", "migrate"):
+        real = getattr(sqlite, name)
+        monkeypatch.setattr(sqlite, name, lambda *given, name=name, real=real: (done.append(name), real(*given))[1])
+    async with Runtime(f"sqlite:///{path}") as runtime:
+        assert (await runtime.run(Pipeline("p", [one]), 1)).output == 1
+    link.close()
+    assert done[:2] == ["rewrite", "migrate"]

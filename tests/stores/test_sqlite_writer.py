@@ -10,6 +10,7 @@ from typing import Any
 import apsw
 import pytest
 
+from windlass.core import queries
 from windlass.core.changes import LetterPut
 from windlass.core.errors import StaleLease, StoreError, StoreUnavailable
 from windlass.stores import sqlite_file, sqlite_writer
@@ -479,3 +480,51 @@ async def test_a_log_whose_sync_failed_while_the_store_was_made_is_written_again
             ("sync", 0),
         ]
         await store.close()
+
+
+class FailingDisk:
+    """Stands for a connection whose copies of the log fail."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+        self.asked = 0
+
+    def wal_checkpoint(self) -> None:
+        self.asked += 1
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("error", "torn"), [(apsw.IOError(), True), (apsw.BusyError(), False), (apsw.FullError(), False)]
+)
+def test_a_copy_of_the_log_that_fails_is_noted(error: Exception, torn: bool) -> None:
+    link = Link(apsw.Connection(":memory:"))
+    disk = FailingDisk(error)
+    link.longest = 10
+    link.connection, connection = disk, link.connection  # type: ignore[assignment]
+    link.copy_log(connection, "main", 9)
+    assert (disk.asked, link.is_torn) == (0, False)
+    link.copy_log(connection, "main", 10)
+    assert (disk.asked, link.is_torn) == (1, torn)
+
+
+async def test_the_log_is_copied_once_it_is_long_enough(store: SQLiteStore, tmp_path: Path) -> None:
+    link = store._writer.link
+    assert link is not None
+    (before, *_) = [Path(f"{tmp_path}/runs.db").stat().st_mtime_ns]
+    link.longest = 1
+    await start(store, 1)
+    assert Path(f"{tmp_path}/runs.db").stat().st_mtime_ns > before
+
+
+async def test_a_torn_file_is_written_once_more_through_the_log(store: SQLiteStore, tmp_path: Path) -> None:
+    await start(store, 1)
+    link, log = store._writer.link, Path(f"{tmp_path}/runs.db-wal")
+    assert link is not None
+    link.longest, pages = 1_000_000, link.value("PRAGMA page_count")
+    link.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    link.is_torn = True
+    await store.post(a_command("run-0", "one"))
+    assert not link.is_torn
+    assert log.stat().st_size > pages * 4096
+    assert [command.id for command in await store.find(queries.Commands(run="run-0"))] == ["one"]

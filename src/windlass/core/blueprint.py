@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple, Protocol
 import msgspec
 
 from windlass.core.codec import Codec
+from windlass.core.errors import InputError
 from windlass.core.words import Approve, Undo
 
 END = "__end__"
@@ -237,6 +238,22 @@ class Blueprint:
                 raise KeyError(path)
             found = sub.blueprint
         return found
+
+    def of_edits(self, names: Iterable[str]) -> "tuple[str, Blueprint]":
+        """Find the frame that edits are of, by their names (`draft`, `team#1/draft`), and its definition.
+
+        Raises:
+            InputError: they are of several, or there is no such sub-graph.
+        """
+        paths = {name.rpartition("/")[0] for name in names}
+        if len(paths) > 1:
+            said = f"they are of {' and '.join(sorted(path or 'the run' for path in paths))}"
+            raise InputError("edits", said, hint="one edit is of the run's own channels, or of one sub-graph's")
+        path = paths.pop() if paths else ""
+        try:
+            return path, self.within(path)
+        except KeyError:
+            raise InputError(path, f"{self.name} has no sub-graph {path!r}", hint="an address, as team#1") from None
 
     def node(self, address: str) -> NodeSpec | None:
         """Return the node of an activation, or at a static path; None if there is none."""

@@ -21,7 +21,7 @@ from windlass.engine.edges import is_of_budget, raised, raising
 from windlass.engine.entry import freshen
 from windlass.engine.execute import keep_writes
 from windlass.engine.initiate import edit
-from windlass.engine.inputs import split, unpacked
+from windlass.engine.inputs import unpacked
 from windlass.engine.kin import heard, is_decided, resume
 from windlass.engine.reconcile import Step
 from windlass.engine.redacting import notice
@@ -243,7 +243,7 @@ def _resume(drive: Drive, command: r.Command, found: Found) -> bool | Step:
     typed = unpacked(drive.blueprint, command.arguments)
     if not typed or not position.n:
         return True
-    if (path := split(drive.blueprint, typed)[0]) and not position.is_open(path):
+    if (path := drive.blueprint.of_edits(typed)[0]) and not position.is_open(path):
         why = f"{path} is not under way"  # any more
         drive.journal.say("edit.refused", channels=sorted(typed), by=command.by, why="", error=why)
         return True

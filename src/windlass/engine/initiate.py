@@ -12,7 +12,6 @@ from windlass.core.frames import Frame, parse
 from windlass.core.pieces import FOLDS, Blobs
 from windlass.core.position import Position, settle
 from windlass.core.records import Body, Planned
-from windlass.engine.inputs import split
 from windlass.engine.plan import Plan, begin
 from windlass.engine.reconcile import Scratch, Step, as_step
 
@@ -108,7 +107,7 @@ def edit(
         ReducerFailed: a reducer raised.
         InputError: they are of several frames, or of one that is not open.
     """
-    path, blueprint = split(blueprint, edits)
+    path, blueprint = blueprint.of_edits(edits)
     if path and not position.is_open(path):
         under_way = [one for one in position.frames if position.is_open(one)]
         raise InputError(path, f"{path} is not under way", hint=f"there are: {', '.join(under_way) or 'none'}")

@@ -1,7 +1,7 @@
 """What is given from outside: a run's input, the edits of a resume or fork, and answers, as writes and as bytes."""
 
 from base64 import b64decode
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from msgspec import Raw, json, to_builtins
@@ -56,23 +56,6 @@ def input_writes(blueprint: Blueprint, given: Any) -> dict[str, Any]:
     return {name: convert(value, blueprint.channels[name].type, f"input.{name}") for name, value in plain.items()}
 
 
-def split(blueprint: Blueprint, names: Iterable[str]) -> tuple[str, Blueprint]:
-    """Find the frame that edits are of, by their names (`draft`, `team#1/draft`), and its definition.
-
-    Raises:
-        InputError: they are of several, or there is no such sub-graph.
-    """
-    paths = {name.rpartition("/")[0] for name in names}
-    if len(paths) > 1:
-        said = f"they are of {' and '.join(sorted(path or 'the run' for path in paths))}"
-        raise InputError("edits", said, hint="one edit is of the run's own channels, or of one sub-graph's")
-    path = paths.pop() if paths else ""
-    try:
-        return path, blueprint.within(path)
-    except KeyError:
-        raise InputError(path, f"{blueprint.name} has no sub-graph {path!r}", hint="an address, as team#1") from None
-
-
 def packed(blueprint: Blueprint, edits: dict[str, Any] | None) -> dict[str, Any]:
     """Turn edits into the arguments of a command, from which `unpacked` makes the same values again.
 
@@ -82,7 +65,7 @@ def packed(blueprint: Blueprint, edits: dict[str, Any] | None) -> dict[str, Any]
     """
     kept: dict[str, Raw] = {}
     contents: dict[str, bytes] = {}
-    _, inner = split(blueprint, edits or {})
+    _, inner = blueprint.of_edits(edits or {})
     for name, value in (edits or {}).items():
         channel = name.rpartition("/")[2]
         if channel not in inner.channels or channel.startswith("join:"):
@@ -103,7 +86,7 @@ def unpacked(blueprint: Blueprint, arguments: Mapping[str, Any]) -> dict[str, An
     """
     contents = arguments.get("contents", {})
     typed = {}
-    _, inner = split(blueprint, arguments.get("edits") or {})
+    _, inner = blueprint.of_edits(arguments.get("edits") or {})
     for name, data in (arguments.get("edits") or {}).items():
         kept = notice(json.encode(data))
         value = blueprint.codec.decode(kept, lambda digest: b64decode(contents[digest]), trusted=True)

@@ -49,10 +49,16 @@ class Stand(Struct):
     cut_below: int = 0
 
 
+def _walk(link: Link) -> str:
+    """Return the statement that reads runs; of a file that is not migrated yet none is a turn of a thread."""
+    has_threads = link.value("SELECT 1 FROM pragma_table_info('runs') WHERE name = 'thread'")
+    return SQL["runs_after"] if has_threads else SQL["runs_after"].replace("runs.thread, runs.place", "NULL, NULL")
+
+
 def stands(link: Link) -> Iterator[Stand]:
     """Walk the lines of all runs."""
     after = 0
-    while rows := link.execute(SQL["runs_after"], (after, PAGE)).fetchall():
+    while rows := link.execute(_walk(link), (after, PAGE)).fetchall():
         for row in rows:
             yield _stand(link, row)
         after = rows[-1][0]
@@ -60,7 +66,7 @@ def stands(link: Link) -> Iterator[Stand]:
 
 def stand_of(link: Link, no: int) -> Stand | None:
     """Read the line of one run."""
-    rows = link.execute(SQL["runs_after"], (no - 1, 1)).fetchall()
+    rows = link.execute(_walk(link), (no - 1, 1)).fetchall()
     return _stand(link, rows[0]) if rows and rows[0][0] == no else None
 
 

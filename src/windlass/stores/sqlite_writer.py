@@ -270,12 +270,8 @@ class Writer:
 
     def _lose(self, error: BaseException) -> None:
         """Drop the connection after an error that may have hurt it."""
-        if (
-            isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError)
-            and self.link is not None
-            and self.wal
-            and not self._in_doubt
-        ):
+        is_hurt = isinstance(error, apsw.IOError | apsw.CorruptError | apsw.NotADBError)
+        if is_hurt and self.link is not None and self.wal and not (self._in_doubt or self.link.is_torn):
             link, self.link = self.link, None
             link.close()
 
