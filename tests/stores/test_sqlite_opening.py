@@ -1,5 +1,6 @@
 """Several processes open a new file at once: each finds it whole, whoever makes it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -44,9 +45,16 @@ async def test_the_log_of_a_half_made_store_is_written_again_before_anything_fol
     link.execute("INSERT INTO meta (name, value) VALUES ('store', 'half')")
     link.execute("PRAGMA application_id = 0x57494E44; PRAGMA user_version = 1")
     done: list[str] = []
+
+    def watched(name: str, real: Callable[..., object]) -> Callable[..., object]:
+        def watch(*given: object) -> object:
+            done.append(name)
+            return real(*given)
+
+        return watch
+
     for name in ("rewrite", "migrate"):
-        real = getattr(sqlite, name)
-        monkeypatch.setattr(sqlite, name, lambda *given, name=name, real=real: (done.append(name), real(*given))[1])
+        monkeypatch.setattr(sqlite, name, watched(name, getattr(sqlite, name)))
     async with Runtime(f"sqlite:///{path}") as runtime:
         assert (await runtime.run(Pipeline("p", [one]), 1)).output == 1
     link.close()
