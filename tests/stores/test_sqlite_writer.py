@@ -525,6 +525,8 @@ async def test_a_torn_file_is_written_once_more_through_the_log(store: SQLiteSto
     link.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
     link.is_torn = True
     await store.post(a_command("run-0", "one"))
-    assert not link.is_torn
+    assert store._writer.link is not link
+    assert store._writer.link is not None
+    assert not store._writer.link.is_torn
     assert log.stat().st_size > pages * 4096
     assert [command.id for command in await store.find(queries.Commands(run="run-0"))] == ["one"]

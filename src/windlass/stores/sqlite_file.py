@@ -73,8 +73,17 @@ class Link:
         SQLite syncs the file only once all of the log is copied. A copy that a reader cut short left pages there that
         were never synced, and that count as copied; when the sync of the next one fails the kernel may drop them, and
         SQLite copies only what came after them. The log still holds them, until it begins anew.
+
+        Raises:
+            BusyError: somebody else writes.
+            IOError: the disk still fails.
         """
-        self.execute("VACUUM")
+        try:
+            self.execute("VACUUM")
+        except apsw.BusyError:
+            raise
+        except apsw.Error as error:  # of a disk that is gone SQLite may also say that the file is malformed
+            raise apsw.IOError(f"the file cannot be written once more after its sync failed: {error}") from error
         self.is_torn = False
 
     def value(self, sql: str, bindings: tuple[Any, ...] = ()) -> Any:

@@ -249,8 +249,8 @@ class Writer:
         except apsw.Error as error:
             return self._after_failed_commit(link, jobs, outcomes, error)
         if link.is_torn:
-            with suppress(apsw.Error):  # or before the next write: until then the log holds all of it
-                link.mend()
+            with suppress(apsw.Error, StoreUnavailable):  # or before the next write: until then the log holds all
+                self._reopen().mend()
         self.anchor.tell(self.held.written)
         self._busy_until = None
         waited = time.perf_counter() - begun - PAGES_SECONDS * len(jobs)
@@ -264,6 +264,7 @@ class Writer:
             self._trust(self._reopen())
         link = self.link = self.link or self.connect()
         if link.is_torn:
+            link = self._reopen()
             link.mend()
         link.execute("BEGIN IMMEDIATE")
         return link
