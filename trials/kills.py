@@ -129,7 +129,7 @@ def run(folder: Path, trials: int, seed: int = 1, each: bool = False) -> Figures
 TRIALS = (
     Trial(
         "kills", "F1 F2 F4 F5",
-        "Runs of fourteen shapes (child runs among them, and no sub-graph) upon three kinds of outside systems are "
+        "Runs of fifteen shapes (child runs and sub-graphs among them) upon three kinds of outside systems are "
         "killed with SIGKILL; none may lose, repeat or wrongly ask about anything, or be stuck.",
         run, short={"trials": 350}, long={"trials": 10_000, "each": True},
     ),

@@ -1,7 +1,4 @@
-"""What is killed: fourteen shapes of runs, each with effects upon outside systems of three kinds (FAULTS 4a).
-
-A sub-graph is no shape yet.
-"""
+"""What is killed: fifteen shapes of runs, each with effects upon outside systems of three kinds (FAULTS 4a)."""
 
 import asyncio
 import random
@@ -367,9 +364,44 @@ def family(bank: Target) -> Subject:
     return Subject(Pipeline("family", [first, last], children=[one, many]), 1)
 
 
+def framed(bank: Target) -> Subject:
+    """A loop and a map over two, each of them a sub-graph; every visit pays."""
+    work, rounds = working(bank), Graph("rounds", State, step_limit=20)
+
+    @rounds.node(writes=["n", "paid"])
+    async def step(n: int, ctx: Context) -> dict[str, object]:
+        return {"n": n + 1, "paid": [await work(n, ctx)]}
+
+    def more(n: int) -> str:
+        return END if n > 2 else "step"
+
+    rounds.start(step)
+    rounds.branch(step, more, [step, END])
+
+    @task
+    async def pay(item: int, ctx: Context) -> int:
+        return await work(item, ctx)
+
+    @task
+    async def begin(n: int) -> dict[str, int]:
+        return {"n": n}
+
+    @task
+    async def spread(rounds: dict[str, Any]) -> list[int]:
+        return [rounds["n"] + 10, rounds["n"] + 11]
+
+    @task
+    async def end(small: list[int], rounds: dict[str, Any]) -> int:
+        return sum(small) + sum(rounds["paid"])
+
+    small = Pipeline("small", [pay])
+    edges: list[Edge | tuple[str, str]] = [("begin", "rounds"), Edge("spread", "small", each=True)]
+    return Subject(Pipeline("framed", [begin, rounds, spread, small, end], edges), 1)
+
+
 FORMS = (
     chain, diamond, wide, loop, sends, question, timer, retrying, stream, compensation, steered, bounded, signalled,
-    family,
+    family, framed,
 )  # fmt: skip
 SHAPES: dict[str, Callable[[Target], Subject]] = {shape.__name__: shape for shape in FORMS}
 
