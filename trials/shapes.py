@@ -392,7 +392,7 @@ def framed(bank: Target) -> Subject:
 
     @task
     async def end(small: list[int], rounds: dict[str, Any]) -> int:
-        return sum(small) + sum(rounds["paid"])
+        return sum([*small, *rounds["paid"]])
 
     small = Pipeline("small", [pay])
     edges: list[Edge | tuple[str, str]] = [("begin", "rounds"), Edge("spread", "small", each=True)]
