@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from pathlib import Path
+from typing import Any
 
 import apsw
 import pytest
@@ -12,7 +13,10 @@ from windlass.core.changes import Adjust, LetterPut
 from windlass.core.errors import StoreCorrupt
 from windlass.core.queries import Letters, Tallies
 from windlass.core.tallies import BudgetAnswer, BudgetState, held_key
+from windlass.stores import sqlite_check
 from windlass.stores.sqlite import SQLiteStore
+from windlass.stores.sqlite_shared import _is_signed
+from windlass.stores.tallies import Stand
 from windlass.testing.conformance_place import begun, rows_of
 from windlass.testing.conformance_tallies import POT, SWITCH, holds, pot, want
 from windlass.testing.specimens import a_breaker_op, a_budget_op, a_letter, a_write
@@ -85,6 +89,22 @@ async def test_a_damaged_tally_is_refused_and_begins_anew(path: Path, column: st
     ((kept,),) = connection.execute("SELECT body FROM lost_and_found WHERE kind = 'tally'").fetchall()
     assert bytes(kept).startswith(SWITCH.encode() + b" {")  # type: ignore[arg-type]
     connection.close()
+
+
+@pytest.mark.parametrize(("body", "version", "key"), [(b"{}", 1, 7), (None, 1, "k"), (b"{}", "1", "k")])
+def test_a_damaged_page_may_hold_values_of_any_type(body: Any, version: Any, key: Any) -> None:
+    assert not _is_signed(Stand(body, version, 0.0), key, bytes(32))
+
+
+async def test_what_a_check_stumbles_over_is_a_problem_of_the_store(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumble(*_: object) -> Any:
+        raise AttributeError("'int' object has no attribute 'encode'")
+
+    monkeypatch.setitem(sqlite_check.WALKS, "tallies", stumble)
+    (said,) = (await at(path).maintain("check"))["problems"]
+    assert said.startswith("tallies: AttributeError")
 
 
 @pytest.mark.parametrize("key", [POT, OWN])

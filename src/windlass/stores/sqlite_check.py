@@ -96,7 +96,8 @@ def problems_of(link: Link, seen: Seen, tell: Tell | None = None) -> Iterator[Fo
                     seen.damaged.add(no)
                 if tell is not None and seen.counts["rows"] and seen.counts["rows"] % OFTEN == 0:
                     tell(f"{seen.counts['rows']:,} rows")
-        except (apsw.Error, ValueError, msgspec.DecodeError, StoreCorrupt) as error:
+        except (apsw.Error, ValueError, TypeError, AttributeError, msgspec.DecodeError, StoreCorrupt) as error:
+            # a damaged page holds values of any type
             seen.has_log = seen.has_log and part != "log"
             yield Found(f"{part}: {type(error).__name__}: {error}", part, is_torn=is_damage(error))
 

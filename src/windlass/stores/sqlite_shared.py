@@ -43,7 +43,7 @@ def mend(link: Link, now: float) -> Iterator[str]:
     """Set damaged rows apart, and work out anew what a budget holds, in one transaction; says what was done."""
     link.execute("BEGIN IMMEDIATE")
     for key, stand in list(_damaged_tallies(link)):
-        body = key.encode(errors="surrogatepass") + b" " + stand.body
+        body = f"{key} ".encode(errors="surrogatepass") + bytes(stand.body or b"")
         link.execute(SQL["keep_row"], (now, 0, "tally", sha256(body).digest(), body))
         link.execute(SQL["drop_tally"], (key,))
         yield f"the tally {key!r} begins anew: what was counted before is in lost_and_found, and counts no more"
@@ -62,10 +62,17 @@ def _are_there(link: Link) -> bool:
     return bool(link.value("SELECT 1 FROM sqlite_schema WHERE name = 'tallies'"))
 
 
+def _is_signed(stand: Stand, key: Any, digest: Any) -> bool:
+    try:
+        return stand.sign(key) == digest
+    except (AttributeError, TypeError):  # a damaged page holds values of any type
+        return False
+
+
 def _damaged_tallies(link: Link) -> Iterator[tuple[str, Stand]]:
     for body, version, at, digest, key in link.execute(SQL["all_tallies"]):
         stand = Stand(body, version, at)
-        if stand.sign(key) != digest:
+        if not _is_signed(stand, key, digest):
             yield key, stand
 
 
