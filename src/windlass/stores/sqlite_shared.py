@@ -64,7 +64,7 @@ def _are_there(link: Link) -> bool:
 
 def _is_signed(stand: Stand, key: Any, digest: Any) -> bool:
     try:
-        return stand.sign(key) == digest
+        return bool(stand.sign(key) == digest)
     except (AttributeError, TypeError):  # a damaged page holds values of any type
         return False
 
