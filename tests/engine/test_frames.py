@@ -668,3 +668,30 @@ async def test_parallel_sub_graphs_give_back_only_what_each_has_changed(
         await runtime.answer(question.id, question.prompt[0])
     result = await runtime.wait("r")
     assert result.output == {"log": ["0", "a", "b"], "seen": {"a": 2, "b": 6}, "books": ["a", "b"]}
+
+
+def endless(name: str) -> Graph:
+    """Go on for ever, up to the step limit."""
+    graph = Graph(name, Desk, step_limit=3)
+
+    @graph.node(writes=["n"])
+    async def step(n: int = 0) -> dict[str, int]:
+        return {"n": n + 1}
+
+    def on(n: int) -> str:
+        return "step"
+
+    graph.start(step)
+    graph.branch(step, on, [step, END])
+    return graph
+
+
+async def test_a_run_that_two_frames_would_fail_at_once_fails_once(runtime: Runtime) -> None:
+    graph = Graph("outer", Desk)
+    graph.subgraph(endless("a"), reads={}, writes=[])
+    graph.subgraph(endless("b"), reads={}, writes=[])
+    graph.start("a", "b")
+    with pytest.raises(RunFailed, match="StepLimitReached: a#1 of r took 3 steps"):
+        await runtime.run(graph, {}, id="r")
+    kinds = [event.type async for event in runtime.events("r")]
+    assert (kinds.count("run.failed"), kinds[-1]) == (1, "run.failed")

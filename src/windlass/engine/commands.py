@@ -12,7 +12,7 @@ from windlass.core.errors import RunState, WindlassError
 from windlass.core.letters import DeadLetter
 from windlass.core.states import CANCELLED, COMPLETED, CREATED, FAILED, PAUSED, RUNNING, Status
 from windlass.core.types import convert
-from windlass.engine.activation import NOTHING, Activation, Outcome
+from windlass.engine.activation import NOTHING, Outcome
 from windlass.engine.dead import is_collected
 from windlass.engine.deadlines import passed_on, ring
 from windlass.engine.doubts import KINDS, answered, is_doubtful
@@ -145,14 +145,7 @@ def hear_of_answers(drive: Drive) -> None:
 
 def _take_output(drive: Drive, address: str, value: bytes) -> None:
     """Take a person's answer as the output of an activation that was escalated."""
-    activation = Activation(
-        drive.services,
-        drive.blueprint,
-        drive.journal,
-        drive.ledger,
-        drive.guard,
-        drive.position.at(address).waiting[address],
-    )
+    activation = drive.activation(address)
     node = activation.node
     try:
         shape = node.returns if node.output is not None else dict

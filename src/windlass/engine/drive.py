@@ -86,6 +86,11 @@ class Drive:
         """Settle what has finished in a frame and plan what follows: the loop does."""
         raise NotImplementedError
 
+    def activation(self, address: str) -> Activation:
+        """Make the next attempt of what waits at an address."""
+        planned = self.position.at(address).waiting[address]
+        return Activation(self.services, self.blueprint, self.journal, self.ledger, self.guard, planned)
+
     def status(self) -> Status | None:
         """Return the status that a write has to set, as the run goes on."""
         return None if self.journal.head.status is RUNNING else RUNNING

@@ -59,18 +59,12 @@ async def go_on(drive: Drive) -> None:
         elif node.concurrency is not None and _under_way(drive, lane(address)) >= node.concurrency:
             drive.held.setdefault(lane(address), deque()).append(address)
         else:
-            await _open(drive, _activation(drive, address), node.sub)
+            await _open(drive, drive.activation(address), node.sub)
     drive.ready.extendleft(reversed(others))
 
 
 def _under_way(drive: Drive, of: str) -> int:
     return sum(lane(path) == of and drive.position.waits(path) for path in drive.position.frames)
-
-
-def _activation(drive: Drive, address: str) -> Activation:
-    """Make the activation that a sub-graph is: nothing of it runs but what is in it."""
-    planned = drive.position.at(address).waiting[address]
-    return Activation(drive.services, drive.blueprint, drive.journal, drive.ledger, drive.guard, planned)
 
 
 async def _open(drive: Drive, activation: Activation, sub: Sub) -> None:
@@ -103,7 +97,7 @@ def _input(activation: Activation, sub: Sub) -> Any:
 
 async def close(drive: Drive, path: str) -> None:
     """End a frame in which nothing waits any more: its output is settled in the frame above it."""
-    activation = _activation(drive, path)
+    activation = drive.activation(path)  # nothing of it runs but what is in it
     sub = activation.node.sub
     assert sub is not None  # noqa: S101 -- for the type checker: it has a frame
     try:
@@ -171,4 +165,6 @@ async def commit(drive: Drive, finished: list[Finished]) -> None:
     if kept:
         await drive.journal.write("writes", finished=tuple(kept), status=drive.status())
     for path, ended in steps:
+        if drive.over:  # a step before it was one too many: what ended beside that runs again if the run is resumed
+            return
         await drive.step(ended, path)

@@ -38,11 +38,11 @@ MOST_ROWS, MOST_ROW_BYTES = 1_000, 1 << 20  # a snapshot is due after so many ro
 
 
 async def shielded(going: "asyncio.Future[T]") -> T:
-    """Wait for what goes on even if whoever waits is cancelled; an error that comes in that moment counts as heard."""
+    """Wait for what goes on even if whoever waits is cancelled, or closed; an error that comes then counts as heard."""
     outer = asyncio.shield(going)
     try:
         return await outer
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, GeneratorExit):
         if outer.done() and not outer.cancelled():
             outer.exception()
         raise

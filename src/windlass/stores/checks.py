@@ -61,8 +61,11 @@ def encoded(record: object) -> bytes:
         raise StoreError(f"a {type(record).__name__} cannot be kept: {error}") from error
 
 
-def answer(command: Command, question: Question | None, value: Raw) -> Question:
+def answer(command: Command, question: Question | None, value: Raw, now: float = 0.0) -> Question:
     """Move a question from open to answered, as an `answer` command asks, or put it to somebody else (`escalate`).
+
+    Args:
+        now: when that is; whoever has stamped the command may have stood still since.
 
     Raises:
         QuestionUnknown: the command's run has no such question.
@@ -77,7 +80,7 @@ def answer(command: Command, question: Question | None, value: Raw) -> Question:
     is_due, due_at = bool(command.arguments.get("expired")), question.terms.due_at
     if command.verb == "escalate":
         return replace(question, terms=onward(question.terms, str(command.arguments.get("to") or ""), is_due=is_due))
-    if due_at is not None and command.at >= due_at and not is_due:
+    if due_at is not None and max(command.at, now) >= due_at and not is_due:
         raise QuestionExpired(f"question {question.id} of run {question.run}: its deadline has passed")
     by = command.by or str(command.arguments.get("by") or "")
     return replace(question, status="answered", answer=value, by=by, answered_at=command.at)

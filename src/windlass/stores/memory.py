@@ -210,7 +210,8 @@ class MemoryStore:
         if command.verb in checks.OF_QUESTIONS:
             found = world.questions.get(str(command.arguments.get("question")))
             value = Raw(checks.encoded(command.arguments.get("value")))
-            answered = checks.answer(command, QUESTION.decode(found) if found else None, value)
+            question = QUESTION.decode(found) if found else None
+            answered = checks.answer(command, question, value, self._clock.now())
         crashpoint("post.inside")
         if answered is not None:
             world.questions[answered.id] = checks.encoded(answered)

@@ -226,7 +226,7 @@ class Post:
             return False
         if command.verb in REOPENING:
             check_reopening(link, no, command)
-        answered = self._answered(link) if command.verb in OF_QUESTIONS else None
+        answered = self._answered(link, held.clock.now()) if command.verb in OF_QUESTIONS else None
         link.execute(SQL["post_command"], (no, command.id, *self.body))
         if answered is not None:
             link.execute(SQL["save_question"], (no, answered.id, answered.status, *sealed(answered)))
@@ -234,11 +234,11 @@ class Post:
         crashpoint("post.inside")
         return True
 
-    def _answered(self, link: Link) -> Question:
+    def _answered(self, link: Link, now: float) -> Question:
         command = self.command
         rows = link.execute(SQL["question"], (str(command.arguments.get("question")),)).fetchall()
         question = QUESTION.decode(opened(*rows[0])) if rows else None
-        return answer(command, question, self.value)
+        return answer(command, question, self.value, now)
 
     def written(self, link: Link, _: Holdings) -> bool:
         """Look for the command."""

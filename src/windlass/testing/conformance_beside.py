@@ -156,14 +156,24 @@ class BesideChecks(Place):
         assert question.answer == Raw(b"%d" % ends.index(True))
 
     async def test_an_answer_after_the_deadline_is_refused(self, store: Store) -> None:
-        question = a_question("run-1", "q", terms=Terms(due_at=NOON))
+        question = a_question("run-1", "q", terms=Terms(due_at=NOON + 10))
         await store.create(a_record(), a_write(changes=(QuestionPut(question),)), ME)
-        late = a_command("run-1", "c", "answer", question="q", value=1)
+        late = replace(a_command("run-1", "c", "answer", question="q", value=1), at=NOON + 10)
         with pytest.raises(QuestionExpired, match="q of run run-1"):
             await store.post(late)
         assert await store.find(Commands(run="run-1")) == []
         assert await question_ids(store, Questions()) == ["q"]
-        assert await store.post(replace(late, id="d", at=NOON - 1))
+        assert await store.post(replace(late, id="d", at=NOON + 9))
+
+    async def test_an_answer_that_was_stamped_in_time_and_comes_late_is_refused(
+        self, store: Store, clock: HandClock
+    ) -> None:
+        question = a_question("run-1", "q", terms=Terms(due_at=NOON + 10))
+        await store.create(a_record(), a_write(changes=(QuestionPut(question),)), ME)
+        clock.time += 10
+        with pytest.raises(QuestionExpired, match="q of run run-1"):
+            await store.post(a_command("run-1", "c", "answer", question="q", value=1))
+        assert await question_ids(store, Questions()) == ["q"]
 
     async def test_the_clock_may_answer_after_the_deadline(self, store: Store) -> None:
         question = a_question("run-1", "q", terms=Terms(due_at=NOON))
