@@ -6,6 +6,9 @@ from typing import Annotated, Any, TypedDict
 import pytest
 
 from windlass import END, Context, ContinueAsNew, Graph, Initial, Pipeline, RunFailed, Runtime, add, append, task
+from windlass.core.errors import RunState
+from windlass.core.queries import Commands
+from windlass.core.records import Command
 from windlass.core.states import CANCELLED, COMPLETED
 from windlass.core.thread_errors import TurnOver
 
@@ -107,6 +110,34 @@ async def test_a_run_that_went_on_cannot_be_taken_back(runtime: Runtime) -> None
             await runtime.rollback(run, 1)
     forked = await runtime.fork("long", at=2)
     assert (await runtime.wait(forked)).output["n"] == 7
+
+
+@pytest.mark.parametrize("thread", ["", "t"])
+async def test_a_rollback_that_came_as_the_run_went_on_falls_away(runtime: Runtime, thread: str) -> None:
+    graph, posted = Graph("late", Count), list[str]()
+
+    @graph.node(writes=["n"])
+    async def step() -> dict[str, int]:
+        return {"n": 1}
+
+    @graph.node()
+    async def look(n: int, until: int) -> ContinueAsNew | None:
+        if not posted:  # and nobody hears of it before the run has gone on
+            posted.append("c")
+            await runtime.store.post(Command(id="c", run="late", verb="rollback", arguments={"to": 1}))
+        return ContinueAsNew() if n < until else None
+
+    graph.start(step)
+    graph.edge(step, look)
+    async with asyncio.timeout(10):
+        result = await runtime.run(graph, {"until": 3}, "late", thread=thread)
+        assert result.output["n"] == 3
+        with pytest.raises(RunState):
+            await runtime.resume("late")
+        again = await runtime.run(graph, {"until": 4}, thread=thread or "late")
+    assert again.output["n"] == 4
+    assert (await runtime.get("late")).head.status is COMPLETED
+    assert await runtime.store.find(Commands(run="late")) == []
 
 
 async def test_a_new_input_to_the_thread_of_a_run_that_went_on(runtime: Runtime) -> None:

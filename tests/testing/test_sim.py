@@ -67,8 +67,9 @@ def test_a_seed_gives_the_same_schedule_each_time() -> None:
 def test_what_is_broken_is_found_shrunk_kept_and_replayed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     answer = checks.answer
 
-    def always(command: Command, asked: Question | None, value: Raw) -> Question | None:  # no compare-and-set
-        return answer(command, asked and replace(asked, status="open"), value)
+    # It is open once more: no compare-and-set.
+    def always(command: Command, asked: Question | None, value: Raw, now: float) -> Question | None:
+        return answer(command, asked and replace(asked, status="open"), value, now)
 
     with monkeypatch.context() as patched:
         patched.setattr(checks, "answer", always)

@@ -5,7 +5,7 @@ turn, so a second input that waits stays behind it. Of the turns of a thread one
 has not ended. A turn that has not begun has status `created` and no checkpoint; its input stands in its first row.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from windlass.core.records import Command, RunRecord
 from windlass.core.states import CANCELLED, COMPLETED, CREATED, FAILED
@@ -20,6 +20,11 @@ REOPENING = ("resume", "rollback")  # verbs that let a turn that is over go on
 def place_of(record: RunRecord) -> int | None:
     """Return where a run stands in its thread: a number that grows with turn and part; None if it has no place."""
     return record.turn << PARTS | record.part if record.turn else None
+
+
+def names_of(record: RunRecord, thread: str = "") -> dict[str, Any]:
+    """Name a run's thread, or another of its definition and tenant, as `queries.Turns` asks for it."""
+    return {"tenant": record.tenant, "definition": record.definition, "thread": thread or record.thread}
 
 
 def has_begun(record: RunRecord) -> bool:

@@ -13,7 +13,7 @@ from windlass.core.errors import DefinitionChanged, StoreError, WindlassError
 from windlass.core.frames import by_place
 from windlass.core.position import Position, load
 from windlass.core.states import CREATED, RUNNING
-from windlass.core.thread import has_begun, is_queued, is_reopening, place_of
+from windlass.core.thread import has_begun, is_queued, is_reopening, names_of, place_of
 from windlass.core.thread_errors import OutOfTurn
 from windlass.engine import failures, reads
 from windlass.engine.dead import fail
@@ -22,7 +22,7 @@ from windlass.engine.edges import check_begin
 from windlass.engine.initiate import go_on, initiate
 from windlass.engine.ledger import bring
 from windlass.engine.reconcile import Step
-from windlass.engine.threads import MOST_LIVE, STOPS, names_of
+from windlass.engine.threads import MOST_LIVE, STOPS
 from windlass.engine.tree import before, input_of, turn_position
 from windlass.policies.chain import reason
 from windlass.stores.base import Store

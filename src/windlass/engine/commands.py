@@ -13,6 +13,7 @@ from windlass.core.letters import DeadLetter
 from windlass.core.states import CANCELLED, COMPLETED, CREATED, FAILED, PAUSED, RUNNING, Status
 from windlass.core.types import convert
 from windlass.engine.activation import NOTHING, Outcome
+from windlass.engine.continued import next_of
 from windlass.engine.dead import is_collected
 from windlass.engine.deadlines import passed_on, ring
 from windlass.engine.doubts import KINDS, answered, is_doubtful
@@ -37,6 +38,7 @@ class Found(NamedTuple):
     happening: tuple[r.Effect, ...] = ()  # the run's lines of the effect whose undo is asked about
     raising: tuple[int, changes.Adjust | None] = (0, None)  # of a budget that a person has let have more
     letters: tuple[DeadLetter, ...] = ()  # what is tried again
+    continued: str = ""  # the run that a completed one goes on as
 
 
 NOTHING_FOUND = Found()
@@ -184,8 +186,14 @@ def _cancel(drive: Drive, command: r.Command, _: Found) -> bool:
     return False
 
 
-def _rollback(drive: Drive, command: r.Command, _: Found) -> bool:
-    if command.arguments.get("over") and _is_final(drive):
+async def _look_at_next(drive: Drive, _: r.Command) -> Found:
+    if drive.journal.head.status is not COMPLETED:
+        return NOTHING_FOUND
+    return Found(continued=await next_of(drive.services.store, drive.journal.record))
+
+
+def _rollback(drive: Drive, command: r.Command, found: Found) -> bool:
+    if _is_final(drive) and (command.arguments.get("over") or found.continued):
         return False
     drive.leaving = "rollback" if drive.position.n else "cancel"
     drive.rollback = {**command.arguments, "id": command.id}
@@ -292,7 +300,7 @@ def _edit(drive: Drive, command: r.Command, _: Found) -> bool | Step:
 
 
 ENDING = ("pause", "cancel", "rollback")
-LOOK = {"answer": _look_at_answer, "resume": _look_at_letters}
+LOOK = {"answer": _look_at_answer, "resume": _look_at_letters, "rollback": _look_at_next}
 TAKE: dict[str, Callable[[Drive, r.Command, Found], bool | Step]] = {
     "answer": _answer, "escalate": lambda drive, command, _: passed_on(drive, command), "edit": _edit,
     "pause": _pause, "cancel": _cancel, "rollback": _rollback, "resume": _resume, "child": _child,

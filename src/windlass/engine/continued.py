@@ -15,7 +15,7 @@ from windlass.core.changes import BlobPut, Change, ManifestPut, RunPut
 from windlass.core.codec import Encoded
 from windlass.core.position import Position
 from windlass.core.states import COMPLETED
-from windlass.core.thread import PARTS, place_of
+from windlass.core.thread import PARTS, names_of, place_of
 from windlass.core.thread_errors import NotContinued
 from windlass.engine.births import Given, Options, record_of
 from windlass.engine.drive import Drive
@@ -38,10 +38,8 @@ async def complete(drive: Drive, step: Step, finished: Iterable[r.Finished]) -> 
     if len(asked_by) > 1:
         names = " and ".join(done.address for done in asked_by)
         raise NotContinued(f"run {record.id} cannot continue twice: {names} returned ContinueAsNew in one step")
-    if not record.turn:
-        names_own: dict[str, Any] = {"tenant": record.tenant, "definition": record.definition, "thread": record.id}
-        if await store.find(queries.Turns(**names_own, limit=1)):
-            raise NotContinued(f"run {record.id} cannot continue: there is a thread of that name")
+    if not record.turn and await store.find(queries.Turns(**names_of(record, record.id), limit=1)):
+        raise NotContinued(f"run {record.id} cannot continue: there is a thread of that name")
     seams = drive.services.seams
     stem = record.id.partition("~")[0] if record.continues else record.id
     run = f"{stem}~{record.part + 1}-{seams.ids()[:SHORT]}"
@@ -95,8 +93,7 @@ def _snapshot(drive: Drive, begun: Position, run: str) -> tuple[r.Manifest, list
 async def next_of(store: Store, record: r.RunRecord) -> str:
     """Name the last run of those that a run continued as; empty if it did not."""
     own = record.turn or 1
-    thread = record.thread if record.turn else record.id
     place = place_of(record) or own << PARTS
-    names: dict[str, Any] = {"tenant": record.tenant, "definition": record.definition, "thread": thread}
+    names = names_of(record, "" if record.turn else record.id)
     found = await store.find(queries.Turns(**names, above=place, below=(own + 1) << PARTS, limit=1))
     return found[0].id if found and found[0].continues else ""

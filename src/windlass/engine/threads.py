@@ -130,8 +130,3 @@ def check_begun(record: r.RunRecord) -> None:
     """
     if record.turn and not record.head.n:
         raise RunState(f"run {record.id} has not begun: a turn before it has not ended", hint="edit it then")
-
-
-def names_of(record: r.RunRecord) -> dict[str, Any]:
-    """Name a run's thread, as `queries.Turns` asks for it."""
-    return {"tenant": record.tenant, "definition": record.definition, "thread": record.thread}

@@ -5,7 +5,6 @@ copies little. The rows of the branch that was left stay in the log.
 """
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import msgspec
 from msgspec import Raw
@@ -19,7 +18,7 @@ from windlass.core.frames import fits
 from windlass.core.position import Position, load, parse, place, settle
 from windlass.core.records import BODY, Body
 from windlass.core.states import CANCELLED, ENDED, PAUSED, RUNNING
-from windlass.core.thread import has_begun, place_of
+from windlass.core.thread import has_begun, names_of, place_of
 from windlass.engine.drive import Drive
 from windlass.engine.failures import withdraw
 from windlass.engine.kin import cascade, post
@@ -243,14 +242,13 @@ async def roll_back(drive: Drive) -> None:
 async def before(store: Store, record: r.RunRecord) -> list[r.RunRecord]:
     """List the turns before one, from the nearest back to the one whose state it begins with: that has made a step."""
     found: list[r.RunRecord] = []
-    below = place_of(record)
-    names: dict[str, Any] = {"tenant": record.tenant, "definition": record.definition, "thread": record.thread}
-    while page := await store.find(queries.Turns(**names, below=below)):
+    below, size = place_of(record), 1  # the nearest is mostly the one
+    while page := await store.find(queries.Turns(**names_of(record), below=below, limit=size)):
         for one in page:
             found.append(one)
             if has_begun(one):
                 return found
-        below = place_of(page[-1])
+        below, size = place_of(page[-1]), 100
     return found
 
 

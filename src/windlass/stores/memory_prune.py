@@ -9,7 +9,6 @@ from windlass.core import records as r
 from windlass.core.errors import StoreCorrupt
 from windlass.core.states import Status
 from windlass.core.tallies import held_key
-from windlass.core.thread import OVER
 from windlass.policies.keys import tally_key
 from windlass.stores import retention
 from windlass.stores.checks import is_kin, thread_of
@@ -33,8 +32,10 @@ def prune(world: World, now: float, **options: Any) -> dict[str, Any]:
     left = [kept for kept in reversed(world.runs.values()) if _matches(kept, rule)]
     late: list[Kept] = []  # last turns of threads: they go after the others
     while left:
-        children = [kept for kept in left if rule.keep == "nothing" and _is_child(world, kept, gone)]
-        for kept in [kept for kept in left if kept not in children]:
+        ready, children = list[Kept](), list[Kept]()
+        for kept in left:
+            (children if rule.keep == "nothing" and _is_child(world, kept, gone) else ready).append(kept)
+        for kept in ready:
             try:
                 if rule.keep == "heads":
                     _trim(world, kept, rule, frozenset(+points.get(kept.record.id, Counter())), done)
@@ -144,11 +145,10 @@ def _reason_to_keep(world: World, kept: Kept, rule: Rule, points: Points) -> str
 
 
 def _stays(world: World, mine: Kept) -> bool:
-    """Say whether a turn has to stay: the last that has begun, if others are there or one waits behind it."""
+    """Say whether a turn has to stay while others are there: it is the last that has begun, its state the thread's."""
     turns = world.turns(mine.record)
-    before, later = turns[: turns.index(mine)], turns[turns.index(mine) + 1 :]
-    is_last = not any(kept.head.n or kept.head.branch for kept in later)
-    return is_last and (bool(before) or any(kept.head.status not in OVER for kept in later))
+    begun = [kept for kept in turns if kept.head.n or kept.head.branch]
+    return len(turns) > 1 and begun[-1:] == [mine]
 
 
 def _trim(world: World, kept: Kept, rule: Rule, forks: frozenset[tuple[int, int]], done: Pruned) -> None:

@@ -134,8 +134,10 @@ class Prune:
     def _remove_children(self, left: list[tuple[int, str]]) -> None:
         """Remove the children of what went, and then theirs."""
         while left:
-            children = [one for one in left if self.kin.is_child(one[1])]
-            for no, run in [one for one in left if one not in children]:
+            ready, children = list[tuple[int, str]](), list[tuple[int, str]]()
+            for one in left:
+                (children if self.kin.is_child(one[1]) else ready).append(one)
+            for no, run in ready:
                 try:
                     self._remove(no, run)
                 except StoreCorrupt:

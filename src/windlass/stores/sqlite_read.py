@@ -286,11 +286,13 @@ def _below(link: Link, query: Runs, asked: dict[str, Any], clock: Clock) -> list
     root = link.value(SQL["root_of_run"], (above,)) or above
     tree = {"first": f"{root}{MARK}", "beyond": f"{root}{MARK}{BEYOND}", "above": above, "ids": _names(query.ids)}
     deep = {"deep": query.parent is None}
-    found = [to_record(row) for row in link.execute(SQL["list_children"], asked | tree | deep)]
+    is_sifted = query.claimable or (query.parent is not None and query.under is not None)
+    whole = {"limit": MOST_RUNS} if is_sifted else {}  # of what is left of them
+    found = [to_record(row) for row in link.execute(SQL["list_children"], asked | tree | deep | whole)]
     if query.parent is not None and query.under is not None:
         found = [one for one in found if one.origin is not None and query.under in one.origin.line]
     if not query.claimable or not found:
-        return found
+        return found[: max(query.limit, 0)]
     ids = tuple(one.id for one in found)
     return _runs(link, msgspec.structs.replace(query, parent=None, under=None, ids=ids), clock)
 

@@ -142,6 +142,15 @@ class ChildChecks(Place):
         ]  # fmt: skip
         assert found == expected
 
+    async def test_a_limit_is_of_what_is_found_below_and_not_of_what_is_looked_at(self, store: Store) -> None:
+        await begun(store)
+        one, two = a_child("run-1", "one"), a_child("run-1", "two")
+        for place, record in enumerate((one, two)):
+            await store.commit(a_write(after=1 + place, changes=(birth(record),)))
+        await store.claim(two.id, ME)  # the newer one has no work for others
+        work = Runs(parent="run-1", claimable=True, due_before=NOON, limit=1)
+        assert [record.id for record in await store.find(work)] == [one.id]
+
     async def test_what_its_kin_posted_to_a_run_that_ended_keeps_nobody(self, store: Store) -> None:
         await begun(store)
         await begun(store, "run-2")

@@ -257,6 +257,16 @@ class ThreadChecks(Place):
         assert (await store.maintain("prune", before=NOON * 2, status=("completed", "failed")))["runs"] == 2
         assert await ids(store, Runs()) == []
 
+    async def test_a_turn_that_ended_before_it_began_does_not_stand_for_the_state(self, store: Store) -> None:
+        await queue(store, 1, 2)
+        await begin(store, 1)
+        await end(store, 1)
+        await store.claim(a_turn(2).id, ME)
+        failed = a_write(a_turn(2).id, epoch=1, after=1, status=FAILED, release=True)
+        await store.commit(replace(failed, head=replace(failed.head, n=0)))
+        assert (await store.maintain("prune", before=NOON * 2))["kept"] == {"turn": 1}  # a third begins with its state
+        assert (await store.maintain("prune", before=NOON * 2, status=("completed", "failed")))["runs"] == 2
+
     async def test_the_input_of_a_turn_that_has_not_begun_is_no_history(self, store: Store) -> None:
         record = a_turn(2)
         rows = [a_row(record.id, seq, kind="record") for seq in (1, 2, 3)]

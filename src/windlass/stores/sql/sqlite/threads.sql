@@ -52,27 +52,18 @@ WHERE mine.no = ?1 AND mine.place IS NULL
 LIMIT 1;
 
 -- name: turn_stays
--- Say whether a turn has to stay while others are pruned: its state is the last that has begun, and either turns before
--- it are there, or one waits behind it.
+-- Say whether a turn has to stay while others are pruned: it is the last that has begun, so its state is the thread's.
 SELECT 1 FROM runs AS mine
-WHERE mine.no = ?1 AND mine.place IS NOT NULL
+WHERE mine.no = ?1 AND mine.place IS NOT NULL AND (mine.n > 0 OR mine.branch > 0)
 AND NOT EXISTS (
     SELECT 1 FROM runs AS later INDEXED BY runs_turns
     WHERE later.thread = mine.thread AND later.tenant = mine.tenant AND later.definition = mine.definition
     AND later.place > mine.place AND (later.n > 0 OR later.branch > 0) AND later.place IS NOT NULL
 )
-AND (
-    EXISTS (
-        SELECT 1 FROM runs AS before INDEXED BY runs_turns
-        WHERE before.thread = mine.thread AND before.tenant = mine.tenant AND before.definition = mine.definition
-        AND before.place < mine.place AND before.place IS NOT NULL
-    )
-    OR EXISTS (
-        SELECT 1 FROM runs AS later INDEXED BY runs_live
-        WHERE later.thread = mine.thread AND later.tenant = mine.tenant AND later.definition = mine.definition
-        AND later.place > mine.place AND later.place IS NOT NULL
-        AND later.status IN ('created', 'running', 'waiting', 'paused')
-    )
+AND EXISTS (
+    SELECT 1 FROM runs AS other INDEXED BY runs_turns
+    WHERE other.thread = mine.thread AND other.tenant = mine.tenant AND other.definition = mine.definition
+    AND other.place <> mine.place AND other.place IS NOT NULL
 );
 
 -- name: is_waiting_turn
