@@ -9,7 +9,7 @@ import pytest
 
 from windlass import Context, Graph, Initial, Pipeline, RunFailed, Runtime, add, append, task
 from windlass.core.errors import InputError, RunExists, RunState
-from windlass.core.queries import Runs
+from windlass.core.queries import Query, Runs
 from windlass.core.states import CANCELLED, COMPLETED, CREATED, FAILED, PAUSED, WAITING
 from windlass.core.thread_errors import ThreadBusy, TurnOver
 
@@ -64,6 +64,25 @@ async def test_a_turn_begins_where_the_one_before_ended(runtime: Runtime) -> Non
     for run in ("one", "two", third.run):
         assert (await runtime.replay(run)).differing == ()
     assert [point.finished for point in await runtime.history("two")] == [(), ("reply#2",)]
+
+
+async def test_many_queued_turns_are_not_looked_at_one_by_one(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count, looked, find = 40, 0, runtime.store.find
+
+    async def counted(query: Query[Any]) -> list[Any]:
+        nonlocal looked
+        looked += len(query.ids or ()) if isinstance(query, Runs) else 0
+        return await find(query)
+
+    monkeypatch.setattr(runtime.store, "find", counted)
+    runs = [await runtime.start(chat(), said("a"), f"r{n}", thread="t") for n in range(count)]
+    async with asyncio.timeout(20):
+        while (result := await runtime.wait(runs[-1])).status != COMPLETED:
+            pass
+    assert len(result.output["messages"]) == 2 * count
+    assert looked < 15 * count  # each of them at each look would be a multiple of the square
 
 
 async def test_definitions_tenants_and_threads_are_apart(runtime: Runtime) -> None:

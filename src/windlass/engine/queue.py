@@ -17,6 +17,7 @@ from windlass.engine.begin import front, held_up
 from windlass.engine.services import Services
 
 LOOK_SECONDS = 0.5
+Thread = tuple[str, str, str]  # tenant, definition, name
 
 
 class Queue:
@@ -29,7 +30,7 @@ class Queue:
     def __init__(self, services: Services, drive: Callable[[str], Coroutine[Any, Any, None]]) -> None:
         self.services = services
         self.drive = drive
-        self.runs: dict[str, None] = {}
+        self.runs: dict[str, Thread | None] = {}  # with the thread of each, once it is known
         self.closed = False
         self._heard = self._looking = False
         self._timer: asyncio.TimerHandle | None = None
@@ -38,7 +39,7 @@ class Queue:
         """Let a turn begin as soon as it can."""
         if not self.runs:
             self.services.notifier.listen("!", self.hear)
-        self.runs[run] = None
+        self.runs.setdefault(run)
         self.hear()
 
     def hear(self) -> None:
@@ -68,18 +69,21 @@ class Queue:
             self._timer = asyncio.get_running_loop().call_later(LOOK_SECONDS, self.hear)
 
     async def _begin(self) -> None:
-        """Drive what can begin, and what is in front of the others and has work."""
+        """Drive what can begin, and what is in front of the others and has work.
+
+        Of each thread one turn is looked at: they all wait for the same one in front.
+        """
         store, now = self.services.store, self.services.seams.clock.now()
-        ids = tuple(self.runs)
+        ids = tuple({thread or run: run for run, thread in reversed(self.runs.items())}.values())
         fronts: dict[str, None] = {}
-        threads: set[tuple[str, str, str]] = set()
         found = {one.id: one for one in await store.find(queries.Runs(ids=ids, limit=len(ids)))}
         for run in ids:
             record = found.get(run)
             if record is None or not is_queued(record):
                 self._forget(run)
-            elif (key := (record.tenant, record.definition, record.thread)) not in threads:
-                threads.add(key)
+                self._heard = True  # the next of its thread has yet to be looked at
+            else:
+                self.runs[run] = (record.tenant, record.definition, record.thread)
                 fronts[(await front(store, record)).id] = None
         if not fronts:
             return

@@ -4,7 +4,7 @@ Everything is kept as it would stand on a disk, encoded and with its digest, so 
 it does in any other store, and the speed includes that. Leases live by time and owner id: one process has them all.
 """
 
-from bisect import bisect_right
+from bisect import bisect_right, insort
 from collections.abc import Callable, Sequence
 from functools import partial
 from operator import attrgetter
@@ -26,7 +26,7 @@ from windlass.core.thread import is_reopening, place_of
 from windlass.stores import checks, tallies
 from windlass.stores.base import LEASE_SECONDS, Capabilities
 from windlass.stores.memory_prune import prune
-from windlass.stores.memory_world import LAST, QUESTION, Kept, World
+from windlass.stores.memory_world import LAST, PLACE, QUESTION, Kept, World
 
 T = TypeVar("T")
 Prepared = tuple[list[Callable[[], object]], tuple[Answer, ...]]
@@ -92,12 +92,13 @@ class MemoryStore:
         kept.no = world.made
         world.runs[kept.record.id] = kept
         if kept.record.turn:
-            world.threads.setdefault(checks.thread_of(kept.record), set()).add(kept.record.id)
+            insort(world.threads.setdefault(checks.thread_of(kept.record), []), kept, key=PLACE)
         world.made += 1
         self._append(kept, first, apply)
 
     def _check_place(self, record: RunRecord) -> None:
-        if any(place_of(kept.record) == place_of(record) for kept in self._world.turns(record)):
+        place = place_of(record)
+        if any(kept.place == place for kept in reversed(self._world.turns(record))):
             raise checks.taken(record)
 
     def _born(self, put: changes.RunPut) -> list[Callable[[], object]]:

@@ -106,7 +106,7 @@ def _remove(world: World, kept: Kept, rule: Rule, points: Points, done: Pruned) 
     if rule.dry_run:
         return True
     if kept.record.turn:
-        world.threads[thread_of(kept.record)].discard(run)
+        world.threads[thread_of(kept.record)].remove(kept)
     del world.runs[run]
     world.commands -= kept.commands
     for id_ in [id_ for id_, body in world.questions.items() if QUESTION.decode(body).run == run]:

@@ -1,6 +1,6 @@
 """What the memory store keeps, and how a query finds it: a dictionary per kind, walked from end to end."""
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any, TypeVar
@@ -33,6 +33,7 @@ Limited = (
     | queries.Tallies
 )
 LAST = attrgetter("last")
+PLACE = attrgetter("place")
 QUESTION = msgspec.json.Decoder(r.Question)
 EFFECT = msgspec.json.Decoder(r.Effect)
 COMMAND = msgspec.json.Decoder(r.Command)
@@ -44,12 +45,14 @@ class Kept:
     """A run as it is kept."""
 
     __slots__ = (
-        "commands", "epoch", "head", "items", "manifests", "no", "owner", "record", "rows", "updated_at", "waiting",
+        "commands", "epoch", "head", "items", "manifests", "no", "owner", "place", "record", "rows", "updated_at",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, no: int, record: RunRecord, owner: str | None) -> None:
         self.no = no
         self.record = record
+        self.place = place_of(record) or 0
         self.owner = owner
         self.epoch = 0 if owner is None else 1
         self.head = r.Head()
@@ -66,7 +69,7 @@ class World:
 
     def __init__(self) -> None:
         self.runs: dict[str, Kept] = {}
-        self.threads: dict[tuple[str, str, str], set[str]] = {}  # turns, by thread, tenant and definition
+        self.threads: dict[tuple[str, str, str], list[Kept]] = {}  # turns in order, by thread, tenant and definition
         self.leases: dict[str, tuple[Owner, float]] = {}
         self.commands: set[str] = set()  # every id that was ever posted or taken
         self.questions: dict[str, bytes] = {}
@@ -93,33 +96,31 @@ class World:
         kept.waiting[command.id] = body
 
     def turns(self, record: RunRecord) -> list[Kept]:
-        """Return the turns of a run's thread, in order."""
-        names = self.threads.get((record.thread, record.tenant, record.definition), ()) if record.turn else ()
-        return sorted((self.runs[name] for name in names), key=lambda kept: place_of(kept.record) or 0)
+        """Return the turns of a run's thread, in order; not to be changed."""
+        return self.threads.get((record.thread, record.tenant, record.definition), []) if record.turn else []
 
     def is_behind(self, record: RunRecord) -> bool:
         """Say whether a turn before this one is live."""
-        place = place_of(record) or 0
-        return any(_place(kept) < place and kept.head.status not in OVER for kept in self.turns(record))
+        turns = self.turns(record)
+        return any(kept.head.status not in OVER for kept in turns[: _below(turns, place_of(record))])
 
     def waits(self, record: RunRecord, after: str) -> bool:
         """Say whether a turn has to wait: one before it is live, or one since `after` was asked to go on."""
-        place = place_of(record) or 0
-        since = self.runs.get(after)
-        first = 0 if since is None else _place(since)
-        asked = [kept for kept in self.turns(record) if first < _place(kept) < place] + [since] * (since is not None)
+        turns, since = self.turns(record), self.runs.get(after)
+        first = 0 if since is None else _above(turns, since.place)
+        asked = turns[first : _below(turns, place_of(record))] + ([] if since is None else [since])
         return self.is_behind(record) or any(
-            is_reopening(COMMAND.decode(body)) for kept in asked if kept is not None for body in kept.waiting.values()
+            is_reopening(COMMAND.decode(body)) for kept in asked for body in kept.waiting.values()
         )
 
     def follower(self, record: RunRecord) -> str:
         """Name a run that has begun with what a turn left, or that continues it; empty if there is none."""
-        for kept in self.turns(record):
-            is_next = kept.record.turn == record.turn
-            if _place(kept) > (place_of(record) or 0) and (kept.head.n or kept.head.branch or is_next):
+        turns = self.turns(record)
+        for kept in turns[_above(turns, place_of(record)) :]:
+            if kept.head.n or kept.head.branch or kept.record.turn == record.turn:
                 return kept.record.id
-        names = self.threads.get((record.id, record.tenant, record.definition), ())
-        return next((name for name in names if self.runs[name].record.continues == record.id), "")
+        others = self.threads.get((record.id, record.tenant, record.definition), ())
+        return next((kept.record.id for kept in others if kept.record.continues == record.id), "")
 
     def stand(self, key: str, stand: Stand | None) -> None:
         """Let a tally stand at something else, or fall away."""
@@ -190,17 +191,14 @@ class World:
         return sorted((kept for kept in named if kept is not None), key=attrgetter("no"), reverse=True)
 
     def _turns(self, query: queries.Turns) -> list[Kept]:
-        names = self.threads.get((query.thread, query.tenant, query.definition), ())
-        found = [
-            kept for kept in map(self.runs.__getitem__, names)
-            if (query.below is None or _place(kept) < query.below)
-            and (query.above is None or _place(kept) > query.above)
-            and not (query.live and kept.head.status in OVER)
-        ]  # fmt: skip
-        return sorted(found, key=_place, reverse=not query.live)
+        turns = self.threads.get((query.thread, query.tenant, query.definition), [])
+        first = 0 if query.above is None else _above(turns, query.above)
+        beyond = len(turns) if query.below is None else _below(turns, query.below)
+        found = turns[first:beyond]
+        return [kept for kept in found if kept.head.status not in OVER] if query.live else found[::-1]
 
     def _threads(self, query: queries.Threads) -> list[Kept]:
-        last = [max((self.runs[name] for name in names), key=_place) for names in self.threads.values() if names]
+        last = [turns[-1] for turns in self.threads.values() if turns]
         wanted = queries.Runs(definitions=query.definitions, tenant=query.tenant, after=query.after)
         found = [kept for kept in last if self._is_wanted(kept, wanted, 0.0)]
         return sorted(found, key=attrgetter("no"), reverse=True)
@@ -248,8 +246,14 @@ class World:
         return in_turn(ready, query.behind) if len(ready) > 1 else [kept for _, _, kept in ready]
 
 
-def _place(kept: Kept) -> int:
-    return place_of(kept.record) or 0
+def _below(turns: list[Kept], place: int | None) -> int:
+    """Count the turns before a place."""
+    return bisect_left(turns, place or 0, key=PLACE)
+
+
+def _above(turns: list[Kept], place: int | None) -> int:
+    """Say where the turns after a place begin."""
+    return bisect_right(turns, place or 0, key=PLACE)
 
 
 def _is_below(record: RunRecord, query: queries.Runs) -> bool:
