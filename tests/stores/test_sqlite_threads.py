@@ -1,9 +1,9 @@
 """The turns of threads in a SQLite file: checked, repaired, and not in the way of the search for work."""
 
 from pathlib import Path
-from typing import Annotated, TypedDict
 
-from windlass import Context, Graph, Runtime, append
+from tests.talk import talk
+from windlass import Runtime
 from windlass.core.queries import Runs, Turns, Work
 from windlass.core.states import CREATED
 from windlass.stores.base import open_store
@@ -12,25 +12,6 @@ from windlass.stores.sqlite import SQLiteStore
 from windlass.stores.sqlite_derived import lost_runs
 from windlass.stores.sqlite_file import connect
 from windlass.testing.specimens import NOON, a_record, a_write
-
-
-class Talk(TypedDict):
-    """A conversation."""
-
-    messages: Annotated[list[str], append]
-
-
-talk = Graph("talk", Talk)
-
-
-@talk.node(writes=["messages"])
-async def reply(messages: list[str], ctx: Context) -> dict[str, list[str]]:
-    if messages[-1] == "?":
-        await ctx.ask("Well?", str)
-    return {"messages": ["yes"]}
-
-
-talk.start(reply)
 
 
 async def fill(url: str) -> None:

@@ -1,30 +1,11 @@
 """Turns of threads are driven by workers: each begins once those before it have ended, wherever that is."""
 
 import asyncio
-from typing import Annotated, TypedDict
 
-from windlass import Context, Graph, Runtime, append
+from tests.talk import talk
+from windlass import Runtime
 from windlass.core.states import CANCELLED, COMPLETED
 from windlass.worker.worker import Worker
-
-
-class Talk(TypedDict):
-    """A conversation."""
-
-    messages: Annotated[list[str], append]
-
-
-talk = Graph("talk", Talk)
-
-
-@talk.node(writes=["messages"])
-async def reply(messages: list[str], ctx: Context) -> dict[str, list[str]]:
-    if messages[-1] == "?":
-        await ctx.ask("Well?", str)
-    return {"messages": ["yes"]}
-
-
-talk.start(reply)
 
 
 async def ended(runtime: Runtime, run: str) -> str:
