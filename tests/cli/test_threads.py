@@ -40,10 +40,13 @@ def test_a_queued_turn_goes_on_after_the_answer(windlass: Windlass) -> None:
     assert say(windlass, "b?", "--id", "two") == 3
     assert say(windlass, "c", "--id", "three") == 3
     (asked,) = windlass("inbox", "list", "--json").objects
-    assert windlass("inbox", "answer", asked["id"], "fine", "flows.py:chatting").code == 0
+    answered = windlass("inbox", "answer", asked["id"], "fine", "flows.py:chatting", "--json")
+    assert (answered.code, answered.objects[-1]["next"]) == (0, "three")
+    assert "three, turn 2, can begin: with a worker, or with\n  windlass runs resume three" in answered.err
     done = windlass("runs", "resume", "three", "flows.py:chatting", "--json")
     assert done.code == 0
     assert done.object["output"]["messages"] == ["b?", "fine", "c", "yes"]
+    assert done.object["next"] is None
 
 
 def test_a_busy_thread_refuses_where_it_is_told_to(windlass: Windlass) -> None:

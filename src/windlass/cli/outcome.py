@@ -13,9 +13,10 @@ from windlass.core.blueprint import Blueprint, Place
 from windlass.core.frames import visit_of
 from windlass.core.owner import is_alive
 from windlass.core.position import load, parse, place
-from windlass.core.queries import Commands
+from windlass.core.queries import Commands, Turns
 from windlass.core.records import Question, RunRecord
 from windlass.core.states import PAUSED, WAITING, Status
+from windlass.core.thread import names_of, place_of
 from windlass.engine import reads
 from windlass.engine.begin import front
 from windlass.engine.outputs import output
@@ -53,6 +54,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     posted: tuple[str, ...] = ()  # verbs that wait for whoever drives the run next
     failing: Failing | None = None
     behind: RunRecord | None = None  # the turn that it waits for
+    next: RunRecord | None = None  # the turn behind it that can begin, and that nobody drives
 
     @property
     def status(self) -> Status:
@@ -74,6 +76,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
             "type": "result", "run": self.record.id, "status": self.status.value, "output": self.output,
             "questions": asked, "signals": self.signals, "due_at": self.record.head.due_at, "posted": self.posted,
             "behind": None if self.behind is None else self.behind.id,
+            "next": None if self.next is None else self.next.id,
             "failure": None if self.failing is None else msgspec.structs.asdict(self.failing),
         }  # fmt: skip
 
@@ -88,9 +91,12 @@ async def look_up(runtime: Runtime, run: str, blueprint: Blueprint | None = None
     match record.head.status:
         case Status.COMPLETED:
             state = await runtime.state(run)
-            return Outcome(record=record, output=_output(record, state, blueprint))
+            return Outcome(record=record, output=_output(record, state, blueprint), next=await _next(runtime, record))
+        case Status.CANCELLED:
+            return Outcome(record=record, next=await _next(runtime, record))
         case Status.FAILED:
-            return Outcome(record=record, failing=await _failing(runtime, record, blueprint))
+            failing = await _failing(runtime, record, blueprint)
+            return Outcome(record=record, failing=failing, next=await _next(runtime, record))
         case _:
             posted = [command.verb for command in await runtime.store.find(Commands(run=run))]
             faced = await front(runtime.store, record)
@@ -98,6 +104,15 @@ async def look_up(runtime: Runtime, run: str, blueprint: Blueprint | None = None
             behind = None if faced is record else faced
             signals = await _signals(runtime, faced.id)
             return Outcome(record=record, questions=asked, signals=signals, posted=tuple(posted), behind=behind)
+
+
+async def _next(runtime: Runtime, record: RunRecord) -> RunRecord | None:
+    """Find the turn that can begin now that a run has ended; one that somebody drives begins by itself."""
+    if not record.turn:
+        return None
+    waiting = Turns(**names_of(record), above=place_of(record), live=True, limit=1)
+    found = [one for one in await runtime.store.find(waiting) if not is_driven(one)]
+    return found[0] if found else None
 
 
 async def _signals(runtime: Runtime, run: str) -> tuple[str, ...]:
@@ -181,7 +196,15 @@ def tell_outcome(out: Out, common: Common, outcome: Outcome) -> int:
         case _:
             for line in going_on_lines(common, outcome):
                 out.end(line)
+    if outcome.next is not None:
+        out.say(f"{outcome.next.id}, turn {outcome.next.turn}, can begin: with a worker, or with")
+        out.say(f"  {common.paste('runs', 'resume', outcome.next.id)}")
     return outcome.code
+
+
+def is_driven(record: RunRecord) -> bool:
+    """Say whether a process drives a run, as far as can be seen from here."""
+    return record.owner is not None and is_alive(record.owner) is not False
 
 
 def going_on_lines(common: Common, outcome: Outcome) -> list[str]:
@@ -191,7 +214,7 @@ def going_on_lines(common: Common, outcome: Outcome) -> list[str]:
     resume = common.paste("runs", "resume", record.id)
     if outcome.status is PAUSED:
         return [f"{record.id} is paused at checkpoint {record.head.n}; it goes on with", f"  {resume}"]
-    if outcome.status is not WAITING and record.owner is not None and is_alive(record.owner) is not False:
+    if outcome.status is not WAITING and record.owner is not None and is_driven(record):
         watch = common.paste("runs", "watch", record.id)
         return [
             f"{record.id} is driven by pid {record.owner.pid} on {record.owner.host}; it is followed with",
