@@ -136,8 +136,8 @@ def forget_calls() -> None:
 def no_compare_and_set() -> None:
     """Let a second answer to a question win."""
 
-    def answer(command: Any, question: Question | None, value: Any) -> Question:
-        return real(command, question and replace(question, status="open"), value)
+    def answer(command: Any, question: Question | None, value: Any, now: float) -> Question:
+        return real(command, question and replace(question, status="open"), value, now)
 
     real: Callable[..., Question] = put(checks, "answer", answer)
 
