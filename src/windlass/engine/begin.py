@@ -96,12 +96,13 @@ async def _write(drive: Drive, base: r.RunRecord | None, position: Position, ste
     journal, record = drive.journal, drive.journal.record
     after = base.id if base is not None else record.continues
     journal.say("run.begun", turn=record.turn, part=record.part, after=after)
-    first = []
-    if position is not drive.position:
+    first, seq = [], 0
+    if position is not drive.position:  # it is made from what the base left: that must still be so
         journal.branch(position, position.branch)
         drive.position = position
         first = [journal.compose("record", None, (), (), CREATED, None, release=False)]
-    journal.change(TurnBegun(after))
+        seq = base.head.seq if base is not None else 0
+    journal.change(TurnBegun(after, seq))
     write = journal.compose("step", step, (), (), RUNNING, None, release=False)
     try:
         await journal.send((*first, write))
