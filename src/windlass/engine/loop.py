@@ -269,7 +269,7 @@ class RunLoop(Drive):
         if not left and not path:
             self.over = True
             await self._complete(step)
-        elif limit is not None and frame.n >= limit and frame.steps >= limit and step.planned:
+        elif limit is not None and frame.steps >= limit and step.planned:
             of = f"{path} of {self.run}" if path else self.run
             failure = failures.describe(StepLimitReached(f"{of} took {limit} steps"))
             bury(self, path, failure, "step_limit")
@@ -278,8 +278,7 @@ class RunLoop(Drive):
             await journal.write("step", step=step, status=FAILED, release=True)
         else:
             await journal.write("step", step=step, status=self.status())
-            for planned in step.planned:
-                self.ready.append(planned.address)
+            self.ready.extend(planned.address for planned in step.planned)
             if not left:
                 await frames.close(self, path)
 
