@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
+from unittest.mock import ANY
 
 import pytest
+from msgspec import Raw
 
 from tests.engine.mortal import Death, House, go_on, simulate
 from windlass import Context, Graph, Pipeline, Retry, RunFailed, Runtime, task
 from windlass.core.errors import InputError, RunState, RunUnknown, ValueNotKept
 from windlass.core.position import load
+from windlass.core.records import Command
 from windlass.core.signal_errors import SignalInvalid
 
 
@@ -147,6 +150,51 @@ async def test_what_came_before_and_does_not_fit_is_told_of_and_skipped(runtime:
     assert refused["name"] == "paid"
     assert refused["why"]
     assert await left(runtime, run) == []
+
+
+def two_kinds(*, asks: bool) -> Pipeline:
+    """Wait for a number and for a text under one name, at once; if it asks first, both may be sent before."""
+
+    @task(id="both")
+    async def both(n: int, ctx: Context) -> list[Any]:
+        if asks:
+            await ctx.ask("Ready?")
+        return list(await asyncio.gather(ctx.signal("go", int), ctx.signal("go", str)))
+
+    return Pipeline("both", [both])
+
+
+@pytest.mark.parametrize("values", [("hello", 7), (7, "hello")])
+async def test_a_signal_goes_to_a_wait_that_it_fits(runtime: Runtime, values: tuple[Any, Any]) -> None:
+    run = (await runtime.run(two_kinds(asks=False), 1)).run
+    for value in values:
+        await runtime.signal(run, "go", value)
+    assert (await runtime.wait(run)).output == [7, "hello"]
+    assert "signal.refused" not in await kinds(runtime, run)
+
+
+@pytest.mark.parametrize("values", [("hello", 7), (7, "hello"), ([], "hello", 7)])
+async def test_what_came_before_goes_to_a_wait_that_it_fits(runtime: Runtime, values: Sequence[Any]) -> None:
+    run = (await runtime.run(two_kinds(asks=True), 1)).run
+    for value in values:
+        await runtime.signal(run, "go", value)
+    (asked,) = await runtime.questions(run)
+    await runtime.answer(asked.id, "yes")
+    assert (await runtime.wait(run)).output == [7, "hello"]
+    assert [one["why"] for one in await details(runtime, run, "signal.refused")] == [ANY] * values.count([])
+    assert await left(runtime, run) == []
+
+
+async def test_what_fits_no_wait_is_told_of_by_the_first(url: str) -> None:
+    flow = two_kinds(asks=False)
+    async with Runtime(url) as runtime:
+        run = (await runtime.run(flow, 1)).run
+        command = Command(id="unasked", run=run, verb="signal", arguments={"name": "go", "value": Raw(b"[]")})
+        await runtime.store.post(command)  # by somebody who does not look
+        await runtime.signal(run, "go", "hello")
+        await runtime.signal(run, "go", 7)
+        assert (await runtime.wait(run)).output == [7, "hello"]
+        assert [one["id"] for one in await details(runtime, run, "signal.refused")] == ["unasked"]
 
 
 async def test_what_is_no_signal_is_refused(runtime: Runtime) -> None:

@@ -211,8 +211,9 @@ def _signal(drive: Drive, command: r.Command, _: Found) -> bool:
     """Take a signal into the log, whatever the run's state, and give it to whoever waits for its name."""
     name, data = str(command.arguments["name"]), msgspec.json.encode(command.arguments.get("value"))
     value = Raw(notice(drive.blueprint.codec.mask(data, "signal")))
-    drive.journal.note(ops.SignalReceived(command.id, name, value, command.by))
-    found = first_wait(drive.position, name)
+    signal = ops.SignalReceived(command.id, name, value, command.by)
+    drive.journal.note(signal)
+    found = first_wait(drive.position, drive.blueprint.codec, signal)
     if found is not None:
         drive.journal.note(promise(drive.position, found, command.id, command.by))
         drive.answered.append((found.address, found.key))

@@ -12,10 +12,11 @@ from windlass.core.blueprint import Definition
 from windlass.core.codec import PLAIN
 from windlass.core.errors import AlreadyAnswered, InputError
 from windlass.core.position import load
+from windlass.core.schema import unfit
 from windlass.core.signal_errors import SignalInvalid
 from windlass.core.states import move
 from windlass.engine import escalations, reads
-from windlass.engine.answers import find, unfit
+from windlass.engine.answers import find
 from windlass.engine.control import Control
 from windlass.engine.initiate import edit as edited
 from windlass.engine.inputs import check_text, packed, spoken, unpacked
