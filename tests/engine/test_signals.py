@@ -106,6 +106,19 @@ async def test_a_signal_with_an_id_is_sent_once(runtime: Runtime) -> None:
     assert (await runtime.wait(other)).output == [3]
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(("a|b", "c"), ("a", "b|c")), (("a%7Cb", "c"), ("a|b", "c")), (("a%", "c"), ("a%25", "c"))],
+)
+async def test_signals_of_two_runs_do_not_meet(runtime: Runtime, one: tuple[str, str], other: tuple[str, str]) -> None:
+    for number, (run, id_) in enumerate((one, other)):
+        await runtime.run(taking("go"), 1, id=run)
+        await runtime.signal(run, "go", number, id=id_)
+        await runtime.signal(run, "go", "again", id=id_)
+        assert (await runtime.wait(run)).output == [number]
+        assert await left(runtime, run) == []
+
+
 async def test_each_of_many_waits_gets_one(runtime: Runtime) -> None:
     @task(id="many")
     async def many(n: int, ctx: Context) -> list[int]:

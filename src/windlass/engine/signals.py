@@ -50,8 +50,8 @@ class Signals:
         It may have come before. Nobody else gets it, and a re-run of this task gets the same one.
 
         Args:
-            schema: the value's type, as of `ask`; None for any JSON. A signal that does not fit is told of as an event
-                (`signal.refused`), and the next one is taken.
+            schema: the value's type, as of `ask`; None for any JSON. A signal that does not fit, here or where else
+                one is waited for, is told of as an event (`signal.refused`), and the next one is taken.
             deadline: until when: `"2h"`, seconds, a timedelta, or a datetime with its time zone.
             otherwise: what follows then: `"reject"` (SignalExpired is raised; the default), or a value.
 
