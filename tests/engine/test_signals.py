@@ -337,6 +337,42 @@ async def test_what_an_attempt_took_and_another_does_not_listen_to_is_given_back
     assert "signal.returned" in await kinds(runtime, run)
 
 
+@pytest.mark.parametrize("busy", [False, True])
+async def test_what_is_given_back_goes_to_one_who_waits_for_it(runtime: Runtime, *, busy: bool) -> None:
+    taken, done = asyncio.Event(), asyncio.Event()
+
+    @task(id="first", retry=Retry(on=ConnectionError, initial=0.01))
+    async def first(n: int, ctx: Context) -> str:
+        if ctx.attempt > 1:
+            return "without"
+        await ctx.signal("a", str)
+        taken.set()
+        await done.wait()
+        raise ConnectionError
+
+    @task(id="second")
+    async def second(n: int, ctx: Context) -> str:
+        async def work() -> str:
+            if busy:
+                await taken.wait()
+                done.set()
+                await asyncio.sleep(0.05)
+            return ""
+
+        done.set()
+        return "".join(await asyncio.gather(ctx.signal("a", str), work()))
+
+    run = await runtime.start(Pipeline("p", [first, second]), 1)
+    for _ in range(500):
+        if len(await details(runtime, run, "signal.awaited")) == 2:
+            break
+        await asyncio.sleep(0.01)
+    await runtime.signal(run, "a", "one")
+    assert (await runtime.wait(run)).output == {"first": "without", "second": "one"}
+    assert await left(runtime, run) == []
+    assert (await runtime.replay(run)).differing == ()
+
+
 # With what people do
 
 

@@ -21,6 +21,7 @@ from windlass.core.signal_errors import SignalExpired
 from windlass.core.types import convert, json_schema
 from windlass.core.words import Escalate, When
 from windlass.engine.activation import Activation
+from windlass.engine.drive import Drive
 from windlass.engine.inputs import check_text
 from windlass.engine.terms import REJECT, read_terms
 
@@ -163,14 +164,28 @@ def _next(position: Position, codec: Codec, wait: ops.SignalAwaited) -> ops.Sign
     return None
 
 
-def first_wait(position: Position, codec: Codec, signal: ops.SignalReceived) -> ops.SignalAwaited | None:
-    """Find a wait that has nothing yet and that a signal fits; if it fits none, the first tells of it."""
-    first = None
-    for wait in _open_waits(position, signal.name):
-        if fits(codec, signal, wait):
-            return wait
-        first = first or wait
-    return first
+def give(drive: Drive, signal: ops.SignalReceived, *, left_by: str = "") -> bool:
+    """Give a signal to the first wait that it fits, or, if it is a fresh one that fits none, to the first of them.
+
+    Whoever waits hears of it once that is folded.
+
+    Args:
+        left_by: who has given it back, and does not get it again.
+
+    Returns:
+        Whether anybody got it.
+    """
+    found = None
+    for wait in _open_waits(drive.position, signal.name):
+        if wait.address != left_by and fits(drive.blueprint.codec, signal, wait):
+            found = wait
+            break
+        found = found if found or left_by else wait
+    if found is None:
+        return False
+    drive.journal.note(promise(drive.position, found, signal.id, signal.by))
+    drive.answered.append((found.address, found.key))
+    return True
 
 
 def _open_waits(position: Position, name: str) -> Iterator[ops.SignalAwaited]:
@@ -196,18 +211,19 @@ def promise(position: Position, wait: ops.SignalAwaited, id: str, by: str) -> op
     return ops.SignalTaken(wait.address, wait.key, "", wait.name, expired=terms.otherwise, value=terms.value)
 
 
-def unheard(activation: Activation, *, waits: bool) -> None:
-    """Give back what came for waits of an activation that it does not listen to any more.
+def unheard(drive: Drive, activation: Activation, *, waits: bool) -> None:
+    """Give back what came for waits of an activation that it does not listen to any more, or give it to who does.
 
     Args:
         waits: the attempt waits. What it did not come by it may listen to yet, unless it was begun with another state
             or other code, and this attempt did not come by it again.
     """
-    pending, journal = activation.pending, activation.journal
+    pending, journal = activation.pending, drive.journal
     keys = dict.fromkeys((*pending.awaited, *pending.signals))
     for key in [key for key in keys if key not in activation.reached and (not waits or key in pending.stale)]:
         signal = pending.signals.get(key)
         if signal is not None and signal.id:
             journal.note(ops.SignalLeft(activation.address, key, signal.id, signal.name))
+            drive.news |= give(drive, signal, left_by=activation.address)  # heard of where commands are taken
         elif waits and signal is None:
             journal.note(ops.SignalLeft(activation.address, key, "", pending.awaited[key].name))
