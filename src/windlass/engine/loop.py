@@ -203,7 +203,8 @@ class RunLoop(Drive):
                 self.guard.ended(activation.address, outcome.error, is_stopped=bool(outcome.stopped))
             self.next_held(activation.address)
             done = failures.settle(self, outcome)
-            if activation.pending.listens and (done is not None or outcome.stopped == "waiting"):
+            pending = self.position.pending.get(activation.address)
+            if pending is not None and pending.listens and (done is not None or outcome.stopped == "waiting"):
                 await leave_unasked(self, activation, waits=done is None)
             if done is None and outcome.stopped == "waiting":
                 self.rest(activation)
@@ -241,10 +242,13 @@ class RunLoop(Drive):
         journal, frame, blueprint = self.journal, self.position.frame(path), self.blueprint
         if path:
             blueprint = blueprint.within(path)
+        settled = [*frame.settled.values(), *finished]
         try:
             step = reconcile(blueprint, frame, finished, self.known, journal.blob)
-            if self.continues(finished):
-                step = await complete(self, step, (*frame.settled.values(), *finished))
+            for done in settled:
+                if done.anew is not None:  # it goes on as a new run
+                    step = await complete(self, step, settled)
+                    break
             self.guard.check(step.planned)
         except WindlassError as error:
             if finished:
@@ -253,13 +257,13 @@ class RunLoop(Drive):
             where = finished[0].address if finished else ""
             fail(self, where, failures.describe(error), reason(error))
             return
-        if self.guard.rules.wraps and any(map(is_wrapped, (*frame.settled, *(done.address for done in finished)))):
+        if self.guard.rules.wraps and any(is_wrapped(done.address) for done in settled):
             step = step._replace(planned=())
-        for done in (*frame.settled.values(), *finished):
+        for done in settled:
             self.known.pop(done.address, None)
             for name in done.savepoints:
                 journal.say("savepoint.made", done.address, name=name, n=self.position.n + 1)
-        left = len(frame.waiting) - len(finished) - len(frame.settled) + len(step.planned)
+        left = len(frame.waiting) - len(settled) + len(step.planned)
         limit = blueprint.step_limit
         if not left and not path:
             self.over = True
