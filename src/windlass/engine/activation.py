@@ -49,7 +49,7 @@ class Activation:
 
     __slots__ = (  # thousands of them may be alive, and a dict of more than 30 names is nobody else's: 2 KB each
         "address", "asking", "attempt", "blueprint", "books", "chain", "closed", "counts", "effects", "enough", "freed",
-        "guard", "has_asked", "has_ended", "is_over", "journal", "ledger", "live", "node", "ordinal",
+        "guard", "has_asked", "has_ended", "journal", "ledger", "live", "node", "ordinal",
         "over", "place", "planned", "raises", "reached", "savepoints", "services", "signs", "starved", "stopping",
         "streams", "task", "until", "waits", "was_cancelled",
     )  # fmt: skip
@@ -70,7 +70,7 @@ class Activation:
         self.node: NodeSpec = blueprint.nodes[node]
         self.guard: Any = guard
         self.chain: Chain = guard.chains[self.place]
-        self.attempt = self.pending.attempts + 1
+        self.attempt = journal.position.pending.get(address, NOTHING).attempts + 1
         self.task: asyncio.Task[Any] | None = None
         self.stopping = ""
         self.has_ended = False  # the node's code, though effects of it may be in flight
@@ -89,8 +89,7 @@ class Activation:
         self.signs = 0.0  # monotonic time of the last sign of life
         self.savepoints: list[str] = []
         self.until = inf  # monotonic time at which its time is up
-        self.is_over = False  # its outcome was told
-        self.over: Callable[[Outcome], None] = lambda _: None  # is told its outcome, if it is not awaited in place
+        self.over: Callable[[Outcome], None] | None = None  # is told its outcome, if it is not awaited in place
         self.was_cancelled = False
         self.has_asked = False  # whether an effect happened, as its time ran out
         self.starved = False  # waits for a stream item, and has looked at all there are
@@ -215,9 +214,9 @@ class Activation:
 
     def tell(self, outcome: Outcome) -> None:
         """Tell how it ended; once: what an abandoned attempt comes to in the end is nobody's concern."""
-        if not self.is_over:
-            self.is_over = True
-            self.over(outcome)
+        if self.over is not None:
+            over, self.over = self.over, None
+            over(outcome)
 
     def due(self) -> float:
         """Return the monotonic time at which its clocks stop it; inf for never."""

@@ -153,10 +153,10 @@ class RunLoop(Drive):
             self.running[address] = activation
             if node.streams_to:
                 self.ready.extend(reader for reader, why in self.resting.items() if why == "starves")
-            self.alarm.watch(activation)
+            due = self.alarm.watch(activation)
             if node.mode == "async" and len(self.running) == 1 and not self.ready and not self.has_streams:
                 activation.task, activation.over = self.turns.task, self._leave_behind
-                if activation.due() < inf:  # it may take long
+                if due < inf:  # it may take long
                     self.items.tell("activation.started", activation, attempt=activation.attempt)
                 return activation
             self._start(activation)

@@ -124,7 +124,7 @@ def _arrive(blueprint: Blueprint, node: str, arrivals: dict[str, list[str]]) -> 
 
 def _choose(branch: Branch, node: str, read: Read) -> tuple[list[str], list[Send]]:
     try:
-        choice = branch.choose(*(read(name) for name in branch.params))
+        choice = branch.choose(*map(read, branch.params))
     except Exception as error:
         raise TaskError(f"branch {branch.name} after {node} raised {error!r}", kind=type(error).__name__) from error
     if type(choice) is str and choice in branch.targets:  # the common case
