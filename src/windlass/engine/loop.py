@@ -26,7 +26,7 @@ from windlass.engine.drive import Drive
 from windlass.engine.edges import check_begin, exceed, is_wrapped, wrap_up
 from windlass.engine.entry import enter
 from windlass.engine.execute import attempt
-from windlass.engine.kin import leave
+from windlass.engine.kin import cascade, leave
 from windlass.engine.ledger import in_doubt
 from windlass.engine.reconcile import Step, reconcile
 from windlass.engine.tree import roll_back
@@ -272,6 +272,7 @@ class RunLoop(Drive):
             of = f"{path} of {self.run}" if path else self.run
             failure = failures.describe(StepLimitReached(f"{of} took {limit} steps"))
             bury(self, path, failure, "step_limit")
+            cascade(journal, FAILED)
             journal.say("run.failed", path, failure=failures.plain(failure))
             self.over = True
             await journal.write("step", step=step, status=FAILED, release=True)
