@@ -119,8 +119,12 @@ def _instead(
         value = action.value
         if action.kind == "skip" and value is None and node.output is None:
             return r.Finished(address, attempt=activation.attempt, skipped=True)
-        finished, _ = keep_writes(activation, value)
-        return msgspec.structs.replace(finished, skipped=action.kind == "skip")
+        try:
+            finished, _ = keep_writes(activation, value)
+            return msgspec.structs.replace(finished, skipped=action.kind == "skip")
+        except WindlassError as error:  # it cannot stand there: the attempt has failed
+            drive.journal.say("policy.clamped", address, proposed=action.kind, why=str(error))
+            said = f"{said}, and that cannot stand in: {error}"
     if action.kind == "rollback":
         drive.leaving = "rollback"
         drive.rollback = proposed(address, activation.attempt, _back_to(activation, action.to))
