@@ -138,11 +138,10 @@ async def test_an_answer_that_cannot_be_an_output_fails_the_run_while_others_run
     graph.start(work, other)
     async with Runtime("memory:") as runtime:
         await runtime.start(graph, {}, id="r")
-        while not (asked := await runtime.questions("r")):
-            await asyncio.sleep(0)
-        await runtime.answer(asked[0].id, {"m": 2})
-        while not any([event.type == "policy.clamped" async for event in runtime.events("r")]):
-            await asyncio.sleep(0)
-        done.set()
+        async for event in runtime.events("r", follow=True):
+            if event.type == "question.asked":
+                await runtime.answer(event.data["id"], {"m": 2})
+            elif event.type == "policy.clamped":
+                done.set()
         with pytest.raises(RunFailed, match="ValueError: no"):
             await runtime.wait("r")

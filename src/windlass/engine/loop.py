@@ -239,9 +239,8 @@ class RunLoop(Drive):
 
     async def step(self, finished: list[r.Finished], path: str = "") -> None:
         """Settle what has finished in a frame, plan what follows, and commit both; the run may end with it."""
-        journal, frame, blueprint = self.journal, self.position.frame(path), self.blueprint
-        if path:
-            blueprint = blueprint.within(path)
+        journal, frame = self.journal, self.position.frame(path)
+        blueprint = self.blueprint.within(path) if path else self.blueprint
         settled = [*frame.settled.values(), *finished]
         try:
             step = reconcile(blueprint, frame, finished, self.known, journal.blob)
