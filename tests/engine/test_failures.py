@@ -36,6 +36,13 @@ class State(TypedDict, total=False):
     m: int
 
 
+class Mute(Exception):
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise LookupError
+
+
 class ClientError(Exception):
     """As the clients of services have them: with the request."""
 
@@ -145,3 +152,34 @@ async def test_an_answer_that_cannot_be_an_output_fails_the_run_while_others_run
                 done.set()
         with pytest.raises(RunFailed, match="ValueError: no"):
             await runtime.wait("r")
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [(OSError("no file \udcff"), r"OSError: no file \\udcff"), (Mute(), "Mute: its text cannot be had: LookupError")],
+)
+async def test_an_error_whose_text_cannot_be_kept_fails_the_run(raised: Exception, told: str) -> None:
+    def give_up(error: TaskError) -> RecoveryAction:
+        return Recover.abort()
+
+    @task(recover=give_up)
+    async def work(n: int) -> int:
+        raise raised
+
+    async with Runtime("memory:") as runtime:
+        with pytest.raises(RunFailed, match=told):
+            await runtime.run(Pipeline("p", [work]), 3)
+
+
+@pytest.mark.parametrize("verb", ["savepoint", "call"])
+async def test_half_a_character_is_no_name(verb: str) -> None:
+    @task
+    async def work(n: int, ctx: Context) -> None:
+        if verb == "savepoint":
+            ctx.savepoint("\ud800")
+        else:
+            await ctx.call("\ud800", str, n)
+
+    async with Runtime("memory:") as runtime:
+        with pytest.raises(RunFailed, match="is no text"):
+            await runtime.run(Pipeline("p", [work]), 3)

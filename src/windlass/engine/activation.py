@@ -21,8 +21,9 @@ from windlass.core.pending import Pending
 from windlass.core.position import Frame, parse, place
 from windlass.core.records import Finished, Planned
 from windlass.core.secret import MASKS
+from windlass.engine.inputs import check_text
 from windlass.engine.journal import Journal
-from windlass.engine.redacting import masked, nameable
+from windlass.engine.redacting import masked
 from windlass.engine.services import Services
 from windlass.policies.chain import Chain
 
@@ -123,8 +124,8 @@ class Activation:
 
     def nth(self, key: str) -> int:
         """Number what this attempt asks for under `key`, from 0; a number that was given back is taken first."""
-        if MASKS.known:
-            nameable(key, self.address)
+        if MASKS.known or not key.isascii():
+            check_text(key, self.address)
         if self.freed and self.freed.get(key):
             return heappop(self.freed[key])
         number = self.counts.get(key, 0)
@@ -133,7 +134,7 @@ class Activation:
 
     def savepoint(self, name: str) -> None:
         """Name the checkpoint that the attempt's end makes."""
-        self.savepoints.append(nameable(name, self.address))
+        self.savepoints.append(check_text(name, self.address))
 
     def give_back(self, key: str, number: int) -> None:
         """Give a number back: what had it came to nothing, so the next one that is identical stands in its place."""

@@ -20,6 +20,7 @@ from windlass.core.errors import (
     WindlassError,
     kind_of,
 )
+from windlass.core.shown import text_of
 from windlass.core.types import json_schema
 from windlass.core.words import Failed, RecoveryAction
 from windlass.engine import refused
@@ -95,7 +96,7 @@ def _next(drive: Drive, activation: Activation, error: BaseException, ruling: Ru
     if node.recover is None:
         return RecoveryAction("abort"), ruling.said
     task_error = error if isinstance(error, TaskError) else TaskError(
-        str(error), kind=type(error).__name__, address=address, attempt=activation.attempt, cause=error
+        text_of(error), kind=type(error).__name__, address=address, attempt=activation.attempt, cause=error
     )  # fmt: skip
     try:
         proposed = node.recover(task_error)
@@ -207,7 +208,7 @@ def describe(error: BaseException, depth: int = 0) -> ops.Failure:
     cause = describe(inner, depth + 1) if inner is not None and depth < MOST_CAUSES else None
     code = error.code if isinstance(error, WindlassError) else "task"
     problems = error.problems if isinstance(error, OutputRefused) else ()
-    return masked(ops.Failure(kind_of(error), str(error), code, tuple(frames[-MOST_FRAMES:]), cause, problems))
+    return masked(ops.Failure(kind_of(error), text_of(error), code, tuple(frames[-MOST_FRAMES:]), cause, problems))
 
 
 def plain(failure: ops.Failure) -> dict[str, Any]:
