@@ -1,6 +1,7 @@
 """Approvals: what is shown is what runs, once; whatever differs asks again, and says what differs."""
 
 import asyncio
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -66,6 +67,37 @@ async def test_nobody_in_time_denies(runtime: Runtime) -> None:
     with pytest.raises(RunFailed, match="nobody approved it in time"):
         await runtime.run(paying(world, paid), 1)
     assert paid == []
+
+
+@pytest.mark.parametrize(("answered", "found"), [(True, "paid 5"), (False, "nobody approved it in time")])
+def test_what_is_said_in_time_counts_however_late_it_is_taken(answered: bool, found: str) -> None:
+    async def main(house: House) -> None:
+        until = datetime.fromtimestamp(house.seams.clock.now() + 60, UTC)
+        flow = paying({"amount": 5, "approve": Approve("role:cfo", deadline=until)}, [])
+
+        async def work(runtime: Runtime) -> str:
+            run = (await runtime.run(flow, 1)).run
+            await runtime.pause(run)
+            if answered:
+                await runtime.answer((await the_question(runtime, run)).id, "allow", roles=["cfo"])
+            await asyncio.sleep(120)
+            await runtime.resume(run)
+            try:
+                return str((await runtime.wait(run)).output)
+            except RunFailed as error:
+                return str(error)
+
+        assert found in await house.live(work, flow)
+
+    simulate(main)
+
+
+async def test_until_when_is_read_as_it_is_asked(runtime: Runtime) -> None:
+    world: dict[str, Any] = {"amount": 5, "approve": Approve("role:cfo", deadline="1 h")}
+    run = (await runtime.run(paying(world, []), 1)).run
+    world["approve"] = Approve("role:cfo", deadline=datetime(2020, 1, 1, tzinfo=UTC))
+    await runtime.answer((await the_question(runtime, run)).id, "allow", roles=["cfo"])
+    assert (await runtime.wait(run)).output == "paid 5"
 
 
 async def test_other_arguments_ask_again_and_say_so(runtime: Runtime) -> None:

@@ -23,8 +23,10 @@ from windlass.core.position import parse
 from windlass.core.secret import MASKS
 from windlass.core.shown import MOST_BYTES, capped, escaped
 from windlass.core.tallies import LimitAnswer, LimitOp
+from windlass.core.words import Approve
 from windlass.engine.activation import Activation
 from windlass.engine.questions import ask
+from windlass.engine.terms import approval_terms
 from windlass.policies.keys import tally_key
 from windlass.policies.permission import Kind, Layer
 
@@ -51,26 +53,28 @@ class Wish(NamedTuple):
     about: Mapping[str, str] = {}
 
 
-async def approve(
-    activation: Activation, wish: Wish, digest: Callable[[], str], terms: ops.Terms = ops.NO_TERMS
-) -> None:
+async def approve(activation: Activation, wish: Wish, digest: Callable[[], str], by: str | Approve = "") -> None:
     """Return once a person has approved exactly this.
 
     Args:
         digest: of the arguments as they are now.
+        by: who is to approve; until when is read as it is asked, for the moment may be past as the answer is taken.
 
     Raises:
         PermissionDenied: a person refused it, nobody answered in time, or too many were asked for, by the run or of
             the approver.
+        InputError: it is asked of nobody, or until a moment that is past.
     """
-    bound = bound_to(activation, wish, digest(), terms)
+    to, terms = by.to if isinstance(by, Approve) else by, ops.NO_TERMS
+    bound = bound_to(activation, wish, digest(), to)
     whole = sha256(msgspec.json.encode(bound, order="sorted")).hexdigest()[:32]
     resets, where = activation.pending.resets, f"{activation.address}: {wish.kind} {wish.name!r}"
     identity = f"{BEGIN}{wish.kind}|{wish.place}|{whole}|{resets}"
     activation.nth(identity)
     if identity not in activation.pending.asked:
         await _void(activation, wish, bound)
-        why = await _too_many(activation, terms.to)
+        terms = approval_terms(by, activation.services.seams.clock.now())
+        why = await _too_many(activation, to)
         if why:
             activation.journal.say("approval.denied", activation.address, name=wish.name, why=why)
             hint = "raise Platform(approvals=..., approvals_each=...), or ask for less"
@@ -84,7 +88,7 @@ async def approve(
         raise PermissionDenied(f"{where}: a person refused it")
 
 
-def bound_to(activation: Activation, wish: Wish, digest: str, terms: ops.Terms) -> dict[str, str]:
+def bound_to(activation: Activation, wish: Wish, digest: str, to: str) -> dict[str, str]:
     """Name all that an approval holds for."""
     record, blueprint = activation.journal.record, activation.blueprint
     tool = blueprint.tools.get(wish.name) if wish.kind == "tool" else None
@@ -99,7 +103,7 @@ def bound_to(activation: Activation, wish: Wish, digest: str, terms: ops.Terms) 
         "definition": definition_digest(
             blueprint, activation.node.source_digest, fn, "" if tool is None else tool.digest
         ),
-        "policy": policy_digest(activation.chain.layers, terms.to),
+        "policy": policy_digest(activation.chain.layers, to),
     }
 
 

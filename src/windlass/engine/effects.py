@@ -28,7 +28,6 @@ from windlass.engine.functions import LeftBehind, result_codec, result_type, run
 from windlass.engine.journal import shielded
 from windlass.engine.ledger import absent, completed, effect_key, line_of, next_key
 from windlass.engine.redacting import kept_arguments
-from windlass.engine.terms import approval_terms
 from windlass.policies.budget import Cost
 from windlass.policies.permission import Kind
 
@@ -72,7 +71,7 @@ async def perform(
     if act.approve is not None:
         wish = Wish(act.kind, name, by_name(fn, arguments, named), wanted.identity, fn)
         now = partial(_digest, codec, arguments, named, handed)
-        await approve(activation, wish, now, approval_terms(act.approve, activation.services.seams.clock.now()))
+        await approve(activation, wish, now, act.approve)
     free = is_free(activation, act.kind, act.amounts)
     if not free:
         now = partial(_digest, codec, arguments, named, handed)
