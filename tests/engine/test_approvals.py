@@ -7,7 +7,21 @@ from typing import Any
 import pytest
 
 from tests.engine.mortal import House, simulate
-from windlass import Allow, Approve, Ask, Context, Pipeline, Platform, RunFailed, Runtime, task, tool
+from windlass import (
+    Allow,
+    Approve,
+    Ask,
+    Context,
+    ModelAnswer,
+    ModelRequest,
+    Pipeline,
+    Platform,
+    RunFailed,
+    Runtime,
+    model,
+    task,
+    tool,
+)
 from windlass.core.errors import PermissionDenied
 from windlass.core.records import Question
 
@@ -162,6 +176,58 @@ async def test_other_code_and_other_rules_ask_again(url: str) -> None:
         (void,) = await told(runtime, run, "approval.void")
         assert void["fields"] == ["definition", "policy"]
         assert paid == []
+
+
+def acting(kind: str, ran: list[str], code: str) -> Pipeline:
+    """Do one action of a kind, of which a rule says that a person is asked."""
+
+    async def first(amount: int) -> int:
+        ran.append("first")
+        return amount
+
+    async def second(amount: int) -> int:
+        ran.append("second")
+        return amount
+
+    fn = first if code == "first" else second
+
+    async def answers(request: ModelRequest) -> ModelAnswer:
+        return ModelAnswer(str(await fn(5)))
+
+    async def answers_anew(request: ModelRequest) -> ModelAnswer:
+        return ModelAnswer(str(await fn(6)))
+
+    @task(id="acts")
+    async def acts(n: int, ctx: Context) -> None:
+        match kind:
+            case "effect":
+                await ctx.effect("pay", fn, n)
+            case "call":
+                await ctx.call("pay", fn, n)
+            case "tool":
+                await ctx.tool("pay", amount=n)
+            case "model":
+                await ctx.model("pay", model="pay")
+
+    given = tool(fn, name="pay")
+    asked = model(answers if code == "first" else answers_anew, name="pay")
+    return Pipeline("acting", [acts], tools=[given], models=[asked], grants=[Ask(f"{kind}:pay")])
+
+
+@pytest.mark.parametrize("kind", ["effect", "call", "tool", "model"])
+async def test_other_code_asks_again_where_a_rule_asks(url: str, kind: str) -> None:
+    ran: list[str] = []
+    async with Runtime(url) as runtime:
+        run = (await runtime.run(acting(kind, ran, "first"), 5)).run
+        first = await the_question(runtime, run)
+    async with Runtime(url, [acting(kind, ran, "second")]) as runtime:
+        await runtime.answer(first.id, "allow")
+        assert (await runtime.wait(run)).status == "waiting"
+        again = await the_question(runtime, run)
+        assert (again.id != first.id, ran) == (True, [])
+        await runtime.answer(again.id, "allow")
+        assert (await runtime.wait(run)).status == "completed"
+        assert ran == ["second"]
 
 
 async def test_a_tool_that_a_rule_asks_about_is_bound_as_well(runtime: Runtime) -> None:

@@ -41,7 +41,7 @@ class Wish(NamedTuple):
 
     Args:
         place: which of the activation's actions it is: the same on a re-run.
-        fn: what is called; a tool's is known.
+        fn: what is called; a tool's is that of the definition.
         about: what else is shown.
     """
 

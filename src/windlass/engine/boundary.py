@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -30,10 +30,7 @@ Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 DEPTH: ContextVar[int] = ContextVar("windlass_depth", default=0)
 signature = lru_cache(maxsize=1024)(inspect.signature)
 MORE = {"type": "number", "minimum": 0}
-
-
-def as_named(**_: Any) -> None:
-    """Stand for what is called where all that a condition sees is given by name."""
+ALL_NAMED: Final = frozenset({"tool", "model", "http"})  # all that rules see of them is given by name
 
 
 def is_free(activation: Activation, kind: Kind, amounts: Amounts) -> bool:
@@ -49,7 +46,7 @@ async def enter(
     """Let an action through, with its estimate set aside, or raise.
 
     Args:
-        call: what is called, with the final arguments; of a tool all of them by name.
+        call: what is called, with the final arguments; of a tool, a model and a request all of them by name.
         amounts: what it is expected to use, by unit.
         digest: of the arguments as they are now; what was decided about others does not hold for these.
         known: that digest, if nothing was awaited since it was made.
@@ -64,8 +61,8 @@ async def enter(
     has_waited = False
     if is_judged:
         fn, given, named = call
-        arguments = named if kind == "tool" or fn is as_named else by_name(fn, given, named)
-        has_waited = await _permit(activation, kind, name, arguments, before, place)
+        arguments = named if kind in ALL_NAMED else by_name(fn, given, named)
+        has_waited = await _permit(activation, Wish(kind, name, judged(arguments), place, fn), before)
     if guard.depth is not None and DEPTH.get() >= guard.depth:
         raise BudgetExceeded(f"{activation.address}: {name!r} is called {guard.depth} deep already", unit="depth")
     while amounts and not guard.escrow.take(amounts):
@@ -111,13 +108,11 @@ def leave(activation: Activation, amounts: Amounts, cost: Cost | None, result: A
     return spent
 
 
-async def _permit(
-    activation: Activation, kind: Kind, name: str, arguments: Mapping[str, Any], digest: str, place: str
-) -> bool:
+async def _permit(activation: Activation, wish: Wish, digest: str) -> bool:
     """Judge an action; say whether a person had to be waited for."""
-    record, arguments = activation.journal.record, judged(arguments)
+    record, kind, name = activation.journal.record, wish.kind, wish.name
     action = Action(
-        kind=kind, name=name, args=arguments, task=activation.node.id, definition=record.definition,
+        kind=kind, name=name, args=wish.arguments, task=activation.node.id, definition=record.definition,
         tenant=record.tenant, roles=record.roles, run=record.id,
     )  # fmt: skip
     decision = decide(activation.chain.layers, action)
@@ -126,8 +121,7 @@ async def _permit(
         "permission.decided", activation.address, kind=kind, name=name, verdict=verdict, rule=rule, why=why
     )
     if decision.verdict == "ask":
-        about = {"rule": rule, "why": why}
-        await approve(activation, Wish(kind, name, arguments, place, about=about), lambda: digest)
+        await approve(activation, wish._replace(about={"rule": rule, "why": why}), lambda: digest)
     elif decision.verdict == "deny":
         raise PermissionDenied(f"{activation.address}: {kind} {name!r}: {decision.why}")
     return decision.verdict == "ask"
