@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,19 +12,23 @@ from windlass import (
     Allow,
     Approve,
     Ask,
+    Budget,
     Context,
+    Cost,
     ModelAnswer,
     ModelRequest,
     Pipeline,
     Platform,
     RunFailed,
     Runtime,
+    Usage,
     model,
     task,
     tool,
 )
 from windlass.core.errors import PermissionDenied
 from windlass.core.records import Question
+from windlass.engine.escrow import Escrow
 
 
 async def the_question(runtime: Runtime, run: str) -> Question:
@@ -228,6 +233,80 @@ async def test_other_code_asks_again_where_a_rule_asks(url: str, kind: str) -> N
         await runtime.answer(again.id, "allow")
         assert (await runtime.wait(run)).status == "completed"
         assert ran == ["second"]
+
+
+def paying_in_part(kind: str, world: dict[str, Any], paid: list[int]) -> Pipeline:
+    async def pay(amount: int, to: str) -> None:
+        paid.append(amount)
+
+    @task(id="pays", grants=None if kind == "approve" else [Ask(f"{kind}:pay", when="args.amount > 1")])
+    async def pays(n: int, ctx: Context) -> None:
+        given = partial(pay, world["amount"])
+        match kind:
+            case "approve":
+                await ctx.effect("pay", given, "bob", approve="")
+            case "effect":
+                await ctx.effect("pay", given, "bob")
+            case _:
+                await ctx.call("pay", given, "bob")
+
+    return Pipeline("paying", [pays])
+
+
+@pytest.mark.parametrize("kind", ["approve", "effect", "call"])
+async def test_what_a_partial_holds_is_shown_and_bound(runtime: Runtime, kind: str) -> None:
+    world, paid = {"amount": 5}, list[int]()
+    run = (await runtime.run(paying_in_part(kind, world, paid), 1)).run
+    first = await the_question(runtime, run)
+    assert first.about["arguments"] == {"amount": 5, "to": "bob"}
+    world["amount"] = 5_000_000
+    await runtime.answer(first.id, "allow")
+    assert (await runtime.wait(run)).status == "waiting"
+    (void,) = await told(runtime, run, "approval.void")
+    assert (void["fields"], paid) == (["arguments"], [])
+    await runtime.answer((await the_question(runtime, run)).id, "allow")
+    assert (await runtime.wait(run)).status == "completed"
+    assert paid == [5_000_000]
+
+
+async def test_what_a_partial_holds_may_be_anything_where_nobody_is_asked(runtime: Runtime) -> None:
+    async def pay(client: object, amount: int) -> int:
+        return amount
+
+    @task(grants=[Allow("effect:*"), Allow("call:*")])
+    async def pays(n: int, ctx: Context) -> int:
+        given = partial(pay, object())
+        return int(await ctx.effect("pay", given, n)) + int(await ctx.call("pay", given, n))
+
+    assert (await runtime.run(Pipeline("paying", [pays]), 5)).output == 10
+
+
+@pytest.mark.parametrize("holds", [False, True])
+async def test_what_was_approved_cannot_be_changed_before_it_happens(
+    runtime: Runtime, holds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The estimate has to be asked for, and while the effect waits for it the task changes what was approved."""
+    paid: list[Any] = []
+    amounts, reserve = [5], Escrow.reserve
+
+    async def slowly(escrow: Escrow, asked: dict[str, int], node: str) -> None:
+        await reserve(escrow, asked, node)
+        amounts[0] = 5_000_000
+
+    async def pay(amounts: list[int]) -> None:
+        paid.append(amounts)
+
+    @task(id="pays")
+    async def pays(n: int, ctx: Context) -> None:
+        given = (partial(pay, amounts),) if holds else (pay, amounts)
+        await ctx.effect("pay", *given, approve="", cost=Cost(estimate=Usage(money=1)))
+
+    monkeypatch.setattr(Escrow, "reserve", slowly)
+    run = (await runtime.run(Pipeline("paying", [pays], budget=Budget(money=9)), 1)).run
+    await runtime.answer((await the_question(runtime, run)).id, "allow")
+    with pytest.raises(RunFailed, match="changed after the approval"):
+        await runtime.wait(run)
+    assert paid == []
 
 
 async def test_a_tool_that_a_rule_asks_about_is_bound_as_well(runtime: Runtime) -> None:

@@ -8,9 +8,7 @@ approver of whom all runs together ask too many: a flood wears people out.
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from hashlib import sha256
-from types import CodeType
 from typing import Any, NamedTuple
 
 import msgspec
@@ -25,6 +23,7 @@ from windlass.core.shown import MOST_BYTES, capped, escaped
 from windlass.core.tallies import LimitAnswer, LimitOp
 from windlass.core.words import Approve
 from windlass.engine.activation import Activation
+from windlass.engine.called import called_digest, digested
 from windlass.engine.questions import ask
 from windlass.engine.terms import approval_terms
 from windlass.policies.keys import tally_key
@@ -53,8 +52,8 @@ class Wish(NamedTuple):
     about: Mapping[str, str] = {}
 
 
-async def approve(activation: Activation, wish: Wish, digest: Callable[[], str], by: str | Approve = "") -> None:
-    """Return once a person has approved exactly this.
+async def approve(activation: Activation, wish: Wish, digest: Callable[[], str], by: str | Approve = "") -> str:
+    """Return once a person has approved exactly this, with the digest of the arguments that it holds for.
 
     Args:
         digest: of the arguments as they are now.
@@ -66,7 +65,8 @@ async def approve(activation: Activation, wish: Wish, digest: Callable[[], str],
         InputError: it is asked of nobody, or until a moment that is past.
     """
     to, terms = by.to if isinstance(by, Approve) else by, ops.NO_TERMS
-    bound = bound_to(activation, wish, digest(), to)
+    arguments = digest()
+    bound = bound_to(activation, wish, arguments, to)
     whole = sha256(msgspec.json.encode(bound, order="sorted")).hexdigest()[:32]
     resets, where = activation.pending.resets, f"{activation.address}: {wish.kind} {wish.name!r}"
     identity = f"{BEGIN}{wish.kind}|{wish.place}|{whole}|{resets}"
@@ -86,6 +86,7 @@ async def approve(activation: Activation, wish: Wish, digest: Callable[[], str],
         raise PermissionDenied(f"{where}: nobody approved it in time") from error
     if msgspec.json.decode(raw) != "allow":
         raise PermissionDenied(f"{where}: a person refused it")
+    return arguments
 
 
 def bound_to(activation: Activation, wish: Wish, digest: str, to: str) -> dict[str, str]:
@@ -113,35 +114,17 @@ def input_digest(activation: Activation) -> str:
     names = [name for param in activation.node.params for name in (param.source, *param.sources)]
     marks = [f"{name}={channels[name].mark:x}" for name in sorted(set(names)) if name in channels]
     index, payload = parse(activation.address)[2], bytes(activation.planned.payload).decode()
-    return _digested([marks, index, payload])
+    return digested([marks, index, payload])
 
 
 def definition_digest(blueprint: Blueprint, source: str, fn: Callable[..., Any] | None, tool: str) -> str:
-    """Digest the definition's structure, the node's source text, and what is called: its code, a tool's description."""
-    code = getattr(fn, "__code__", None)
-    called = code_digest(code) if isinstance(code, CodeType) else type(fn).__qualname__
-    return _digested([blueprint.name, blueprint.fingerprint, source, called, tool])
-
-
-@lru_cache(maxsize=1024)
-def code_digest(code: CodeType) -> str:
-    """Digest compiled code, what is nested in it included; another Python gives another digest, and asks again."""
-    parts = [code.co_name, code.co_code.hex(), list(code.co_names), list(code.co_varnames)]
-    for const in code.co_consts:
-        if isinstance(const, CodeType):
-            parts.append(code_digest(const))
-        else:
-            parts.append(sorted(map(repr, const)) if isinstance(const, frozenset) else repr(const))
-    return _digested(parts)
+    """Digest the definition's structure, the node's source text, and what is called, a tool's description."""
+    return digested([blueprint.name, blueprint.fingerprint, source, called_digest(blueprint.codec, fn), tool])
 
 
 def policy_digest(layers: tuple[Layer, ...], to: str) -> str:
     """Digest the rules in force, and who was to approve."""
-    return _digested([[[one.name, list(map(str, one.rules)), sorted(one.kinds)] for one in layers], to])
-
-
-def _digested(parts: Any) -> str:
-    return sha256(msgspec.json.encode(parts)).hexdigest()[:32]
+    return digested([[[one.name, list(map(str, one.rules)), sorted(one.kinds)] for one in layers], to])
 
 
 async def _void(activation: Activation, wish: Wish, bound: Mapping[str, str]) -> None:

@@ -15,7 +15,8 @@ from windlass.core.talk import ToolCall
 from windlass.core.words import Tool
 from windlass.engine.accounts import MOST_NAME, note_tool, tell_failed, visible
 from windlass.engine.activation import Activation
-from windlass.engine.boundary import Call, digest_of, enter, is_free, leave, within
+from windlass.engine.boundary import digest_of, enter, is_free, leave, within
+from windlass.engine.called import Call, unwrapped
 from windlass.engine.effects import Act, perform
 from windlass.engine.functions import result_codec, run_function
 
@@ -47,8 +48,8 @@ async def _made(
     identity, digest, key = which
     free = is_free(activation, act.kind, act.amounts)
     if not free:
-        now = partial(_digest, codec, call, key)
-        await enter(activation, act.kind, name, call, act.amounts, now, identity, "" if key else digest)
+        now, known = partial(_digest, codec, call, key), "" if key or isinstance(fn, partial) else digest
+        await enter(activation, act.kind, name, call, act.amounts, now, identity, known)
     asked, usage = _arguments(activation, codec, named) if act.kind == "tool" else ops.NULL, {}
     activation.begin_op()
     try:
@@ -77,7 +78,7 @@ def _arguments(activation: Activation, codec: Codec, named: dict[str, Any]) -> R
 
 def _digest(codec: Codec, call: Call, key: str) -> str:
     """Digest the arguments of a call as they are now; its key stands for those that cannot be encoded."""
-    _, arguments, named = call
+    _, arguments, named = unwrapped(call)
     try:
         return digest_of(codec.key([list(arguments), named]))
     except WindlassError:
