@@ -15,16 +15,15 @@ import msgspec
 
 from windlass.core import changes, ops, queries
 from windlass.core.blueprint import Blueprint
-from windlass.core.codec import Codec
 from windlass.core.errors import PermissionDenied, QuestionExpired, WindlassError
 from windlass.core.position import parse
-from windlass.core.secret import MASKS
 from windlass.core.shown import MOST_BYTES, capped, escaped
 from windlass.core.tallies import LimitAnswer, LimitOp
 from windlass.core.words import Approve
 from windlass.engine.activation import Activation
 from windlass.engine.called import called_digest, digested
 from windlass.engine.questions import ask
+from windlass.engine.showing import readable
 from windlass.engine.terms import approval_terms
 from windlass.policies.keys import tally_key
 from windlass.policies.permission import Kind, Layer
@@ -60,28 +59,29 @@ async def approve(activation: Activation, wish: Wish, digest: Callable[[], str],
         by: who is to approve; until when is read as it is asked, for the moment may be past as the answer is taken.
 
     Raises:
-        PermissionDenied: a person refused it, nobody answered in time, or too many were asked for, by the run or of
-            the approver.
+        PermissionDenied: a person refused it, nobody answered in time, the arguments cannot be shown exactly, or too
+            many were asked for, by the run or of the approver.
         InputError: it is asked of nobody, or until a moment that is past.
     """
     to, terms = by.to if isinstance(by, Approve) else by, ops.NO_TERMS
-    arguments = digest()
+    try:
+        arguments, shown = digest(), _shown(activation, wish)
+    except WindlassError as error:
+        why = f"nobody can be shown what it would be given: {error.args[0]}"
+        raise _deny(activation, wish, why, "give it what can be kept, or declare its type with types=[...]") from error
     bound = bound_to(activation, wish, arguments, to)
     whole = sha256(msgspec.json.encode(bound, order="sorted")).hexdigest()[:32]
-    resets, where = activation.pending.resets, f"{activation.address}: {wish.kind} {wish.name!r}"
-    identity = f"{BEGIN}{wish.kind}|{wish.place}|{whole}|{resets}"
+    where, identity = _where(activation, wish), f"{BEGIN}{wish.kind}|{wish.place}|{whole}|{activation.pending.resets}"
     activation.nth(identity)
     if identity not in activation.pending.asked:
         await _void(activation, wish, bound)
         terms = approval_terms(by, activation.services.seams.clock.now())
         why = await _too_many(activation, to)
         if why:
-            activation.journal.say("approval.denied", activation.address, name=wish.name, why=why)
-            hint = "raise Platform(approvals=..., approvals_each=...), or ask for less"
-            raise PermissionDenied(f"{where}: {why}", hint=hint)
+            raise _deny(activation, wish, why, "raise Platform(approvals=..., approvals_each=...), or ask for less")
     said = f"May {activation.node.id} do {wish.kind} {wish.name!r} with these arguments?"
     try:
-        raw = await ask(activation, identity, escaped(said), VERDICT, _about(activation, wish, bound), terms)
+        raw = await ask(activation, identity, escaped(said), VERDICT, {**shown, "bound": bound}, terms)
     except QuestionExpired as error:
         raise PermissionDenied(f"{where}: nobody approved it in time") from error
     if msgspec.json.decode(raw) != "allow":
@@ -180,21 +180,20 @@ async def _is_let(activation: Activation, to: str) -> bool:
     return isinstance(answer, LimitAnswer) and answer.granted > 0
 
 
-def _about(activation: Activation, wish: Wish, bound: Mapping[str, str]) -> dict[str, Any]:
+def _shown(activation: Activation, wish: Wish) -> dict[str, Any]:
     """Show what is to be approved: the arguments as they will be given, escaped, and how much of them is not shown."""
     text = readable(activation.blueprint.codec, wish.arguments)
     shown: dict[str, Any] = {"kind": wish.kind, "name": wish.name, "shown": capped(text)}
     if len(text.encode()) <= MOST_BYTES:
         shown["arguments"] = msgspec.json.decode(text)
-    return {**shown, **wish.about, "bound": dict(bound)}
+    return {**shown, **wish.about}
 
 
-def readable(codec: Codec, values: Mapping[str, Any]) -> str:
-    """Write values as JSON for a person, long ones included."""
-    try:
-        encoded = codec.encode(dict(values), "shown", handles=True)
-        if not encoded.blobs:
-            return bytes(encoded.data).decode()
-        return MASKS.text(msgspec.json.encode(dict(values), enc_hook=repr).decode())
-    except (WindlassError, TypeError, ValueError):  # a call with a key= of its own: what tells it apart is in the key
-        return msgspec.json.encode({name: MASKS.text(repr(value))[:200] for name, value in values.items()}).decode()
+def _deny(activation: Activation, wish: Wish, why: str, hint: str) -> PermissionDenied:
+    """Tell that a person is not asked; returns what to raise."""
+    activation.journal.say("approval.denied", activation.address, name=wish.name, why=why)
+    return PermissionDenied(f"{_where(activation, wish)}: {why}", hint=hint)
+
+
+def _where(activation: Activation, wish: Wish) -> str:
+    return f"{activation.address}: {wish.kind} {wish.name!r}"
