@@ -230,6 +230,8 @@ async def test_other_code_asks_again_where_a_rule_asks(url: str, kind: str) -> N
         assert (await runtime.wait(run)).status == "waiting"
         again = await the_question(runtime, run)
         assert (again.id != first.id, ran) == (True, [])
+        (void,) = await told(runtime, run, "approval.void")
+        assert (void["id"], "definition" in void["fields"]) == (first.id, True)
         await runtime.answer(again.id, "allow")
         assert (await runtime.wait(run)).status == "completed"
         assert ran == ["second"]

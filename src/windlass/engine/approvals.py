@@ -130,15 +130,18 @@ def policy_digest(layers: tuple[Layer, ...], to: str) -> str:
 async def _void(activation: Activation, wish: Wish, bound: Mapping[str, str]) -> None:
     """Tell that what was asked about before is not what is asked now, and withdraw that question if it is open."""
     journal, pending = activation.journal, activation.pending
-    ids = {}
+    ids, begin, done = {}, f"{BEGIN}{wish.kind}|", pending.calls.keys() | pending.outcomes.keys()
     for key, id_ in pending.asked.items():
-        if key.startswith(f"{BEGIN}{wish.kind}|{wish.name}|") and not activation.counts.get(key):
-            place, _, resets = key.removeprefix(f"{BEGIN}{wish.kind}|").rsplit("|", 2)
-            if place not in pending.calls and place not in pending.outcomes and resets == str(pending.resets):
+        if key.startswith(begin) and not activation.counts.get(key):
+            place, _, resets = key.removeprefix(begin).rsplit("|", 2)
+            asking = place.rpartition("|")[0] if wish.kind == "model" else place  # which of its models may be behind it
+            if place not in done and asking not in done and resets == str(pending.resets):
                 ids[id_] = key
     if not ids:
         return
     for asked in await journal.store.find(queries.Questions(ids=tuple(ids), statuses=None)):
+        if asked.about.get("name") != wish.name:
+            continue
         was = asked.about.get("bound", {})
         fields = [name for name, value in bound.items() if was.get(name) != value]
         journal.say("approval.void", activation.address, id=asked.id, name=wish.name, fields=fields)
