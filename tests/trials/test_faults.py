@@ -50,7 +50,8 @@ def test_events_told_by_time_instead_of_sequence_are_seen(monkeypatch: pytest.Mo
 def test_a_timer_that_trusts_the_time_of_day_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(drives, "LOOK_SECONDS", 1e9)
     figures = Figures()
-    faults_clock._simulate(0, figures)
+    for seed in range(12):
+        faults_clock._simulate(seed, figures)
     assert figures.bad.keys() == {"late"}
 
 
