@@ -106,3 +106,19 @@ async def test_a_sub_graph_is_not_stopped_at_as_a_whole(runtime: Runtime, where:
     with pytest.raises(InputError, match="team is a sub-graph"):
         await runtime.run(Pipeline("outer", [draft, publish, team]), "a", **{where: ["team"]})  # type: ignore[arg-type]
     assert await runtime.runs() == []
+
+
+async def test_a_run_stops_at_a_node_of_a_sub_graph(runtime: Runtime) -> None:
+    inner = Pipeline("inner", [draft, publish])
+    outer = Pipeline("outer", [Pipeline("team", [inner])])
+    run = (await runtime.run(outer, "a", before=["team/inner/publish"], after=["team/inner/draft"])).run
+    for node in ("draft", "publish"):
+        (asked,) = await runtime.questions(run)
+        assert asked.address == f"team#1/inner#1/{node}#1"
+        await runtime.answer(asked.id, "approve", roles=["publisher"])
+        await runtime.wait(run)
+    result = await runtime.wait(run)
+    assert result.output == "ABOUT A"
+    for wrong in ("team/inner/nobody", "team#1/inner#1/draft", "team/inner", "inner/draft"):
+        with pytest.raises(InputError):
+            await runtime.run(outer, "a", before=[wrong])

@@ -1,4 +1,7 @@
-"""Breakpoints of one run: where it stops for a person beside what its definition declares, named as it was started."""
+"""Breakpoints of one run: where it stops for a person beside what its definition declares, named as it was started.
+
+A node of a sub-graph is named by its path, as `team/write`.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,24 +24,37 @@ def check_stops(blueprint: Blueprint, before: Sequence[str], after: Sequence[str
         if isinstance(names, str):
             raise InputError(where, f"{names!r} is no list of nodes", hint=f"{where}=[{names!r}]")
         for name in names:
-            if name not in blueprint.nodes:
-                hint = f"there are: {', '.join(sorted(blueprint.nodes))}"
+            node = None if "#" in name else blueprint.node(name)
+            if node is None:
+                hint = f"there are: {', '.join(sorted(one.path for one in blueprint.tree()))}"
                 raise InputError(where, f"{blueprint.name} has no node {name!r}", hint=hint)
-            if blueprint.nodes[name].sub is not None:  # only what runs itself can stop
-                hint = f"declare {where}= for a node of it"
+            if node.sub is not None:  # only what runs itself can stop
+                hint = f"name a node of it: {name}/{next(iter(node.sub.blueprint.nodes))}"
                 raise InputError(where, f"{name} is a sub-graph: nothing stops at it as a whole", hint=hint)
-            if where == "after" and blueprint.nodes[name].streams_to:
-                raise InputError(where, f"{name} streams to {', '.join(blueprint.nodes[name].streams_to)}: stop there")
+            if where == "after" and node.streams_to:
+                raise InputError(where, f"{name} streams to {', '.join(node.streams_to)}: stop there")
 
 
 def with_stops(blueprint: Blueprint, record: RunRecord) -> Blueprint:
     """Return a run's definition with the stops that it was started with; what is declared for a node stands."""
-    if not record.before and not record.after:
+    return _stopping(blueprint, record.before, record.after)
+
+
+def _stopping(blueprint: Blueprint, before: Sequence[str], after: Sequence[str]) -> Blueprint:
+    if not before and not after:
         return blueprint
     nodes = dict(blueprint.nodes)
-    for name in (*record.before, *record.after):
+    for name in dict.fromkeys(path.partition("/")[0] for path in (*before, *after)):
         node = nodes[name]
-        before = ANYBODY if node.before is None and name in record.before else node.before
-        after = ANYBODY if node.after is None and name in record.after else node.after
-        nodes[name] = replace(node, before=before, after=after)
+        if node.sub is not None:
+            inner = _stopping(node.sub.blueprint, _below(name, before), _below(name, after))
+            nodes[name] = replace(node, sub=replace(node.sub, blueprint=inner))
+            continue
+        first = ANYBODY if node.before is None and name in before else node.before
+        then = ANYBODY if node.after is None and name in after else node.after
+        nodes[name] = replace(node, before=first, after=then)
     return replace(blueprint, nodes=nodes)
+
+
+def _below(name: str, paths: Sequence[str]) -> list[str]:
+    return [path.removeprefix(f"{name}/") for path in paths if path.startswith(f"{name}/")]
