@@ -7,8 +7,11 @@ says in words that are not known here is not judged; the task that asked has the
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import msgspec
 
@@ -22,6 +25,18 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     "array": lambda value: isinstance(value, list),
     "object": lambda value: isinstance(value, dict),
 }  # fmt: skip
+FORMATS: dict[str, tuple[type, str]] = {  # read as msgspec reads them, which makes the task's value
+    "date-time": (datetime, "date and time as 2026-01-31T12:00:00Z"),
+    "date": (date, "date as 2026-01-31"),
+    "time": (time, "time as 12:00:00 or 12:00:00Z"),
+    "partial-time": (time, "time as 12:00:00"),
+    "duration": (timedelta, "duration as P1DT12H or PT5M"),
+    "uuid": (UUID, "UUID"),
+    "decimal": (Decimal, "decimal number"),
+}
+DURATION = re.compile(  # RFC 3339, appendix A: more than a timedelta knows
+    r"P(?=[0-9]|T[0-9])([0-9]+Y)?([0-9]+M)?([0-9]+W)?([0-9]+D)?(T(?=[0-9])([0-9]+H)?([0-9]+M)?([0-9]+S)?)?"
+)
 MOST_DEEP = 100  # a schema that refers to itself ends somewhere
 MOST_NAMED = 12  # names or alternatives in a message
 
@@ -124,12 +139,26 @@ def _of_text(value: str, schema: Mapping[str, Any], at: str) -> Iterator[Fault]:
         yield Fault(at, f"is shorter than {schema['minLength']} characters")
     if len(value) > schema.get("maxLength", math.inf):
         yield Fault(at, f"is longer than {schema['maxLength']} characters")
+    kind, meant = FORMATS.get(str(schema.get("format")), (str, ""))
+    is_read = _is_read(value, kind) or (kind is timedelta and DURATION.fullmatch(value) is not None)
+    if not is_read:
+        yield Fault(at, f"is {spelled(value)}, no {meant}")
+    if schema.get("contentEncoding") == "base64" and not _is_read(value, bytes):
+        yield Fault(at, f"is {spelled(value)}, not in base64")
     pattern = schema.get("pattern")
     try:
         if isinstance(pattern, str) and re.search(pattern, value) is None:
             yield Fault(at, f"does not match {pattern!r}")
     except re.error:  # another dialect: the task has the last word
         return
+
+
+def _is_read(text: str, kind: type) -> bool:
+    try:
+        msgspec.convert(text, kind)
+    except (msgspec.ValidationError, ValueError):
+        return False
+    return True
 
 
 def _of_number(value: float, schema: Mapping[str, Any], at: str) -> Iterator[Fault]:
@@ -173,6 +202,14 @@ def _of_list(
 def _of_object(
     value: dict[str, Any], schema: Mapping[str, Any], root: Mapping[str, Any], at: str, depth: int
 ) -> Iterator[Fault]:
+    if len(value) < schema.get("minProperties", 0):
+        yield Fault(at, f"has fewer than {schema['minProperties']} entries")
+    if len(value) > schema.get("maxProperties", math.inf):
+        yield Fault(at, f"has more than {schema['maxProperties']} entries")
+    names = schema.get("propertyNames", True)
+    for name in value if names is not True else ():
+        if fault := next(_misfits(str(name), names, root, "", depth + 1), None):
+            yield Fault(at, f"has a key that {fault.said}")
     known = schema.get("properties", {})
     rest = schema.get("additionalProperties", True) if "patternProperties" not in schema else True
     for name in schema.get("required", ()):

@@ -12,11 +12,12 @@ import msgspec
 from msgspec import Raw
 
 from windlass.core import ops
+from windlass.core.asked import asked_schema
 from windlass.core.errors import ContextClosed, DecodeError, InputError
 from windlass.core.position import Position
 from windlass.core.schema import misfit
 from windlass.core.signal_errors import SignalExpired
-from windlass.core.types import convert, json_schema
+from windlass.core.types import convert
 from windlass.core.words import Escalate, When
 from windlass.engine.activation import Activation
 from windlass.engine.inputs import check_text
@@ -59,7 +60,7 @@ class Signals:
         """
         activation, codec = self._open(), self._open().blueprint.codec
         given = schema is None or isinstance(schema, dict)  # a JSON Schema, or none: the value is plain JSON
-        shape, kind = (schema or {}, Any) if given else (json_schema(schema), schema)
+        shape, kind = (schema or {}, Any) if given else (asked_schema(schema), schema)
         begin = f"signal|{check_text(name, 'signal')}"
         key = _next_try(activation, f"{begin}|{activation.nth(begin)}")
         terms = ops.NO_TERMS
