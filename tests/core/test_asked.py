@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from windlass.core.asked import asked_schema
+from windlass.core.asked import asked_schema, check_wanted
 from windlass.core.errors import InputError
 from windlass.core.schema import misfit
 from windlass.core.types import convert, json_schema
+from windlass.core.words import Answered
 
 
 class Colour(Enum):
@@ -174,3 +175,15 @@ def test_what_goes_to_models_stays_as_it_was() -> None:
         {"type": "string"},
         {"type": "string", "format": "date-time"},
     )
+
+
+@pytest.mark.parametrize("wanted", [3, lambda: 1, "int", [int], (int, str), ..., {"type": "strnig"}, {"type": str}])
+def test_what_says_nothing_of_an_answer_is_refused(wanted: Any) -> None:
+    with pytest.raises(InputError, match="schema: ") as caught:
+        check_wanted(wanted)
+    assert "or a JSON Schema as a dict" in caught.value.hint
+
+
+@pytest.mark.parametrize("wanted", [None, Any, When, Literal["a"], Answered[int], int | str, {}, *(k for k, _ in GOOD)])
+def test_what_says_something_of_an_answer(wanted: Any) -> None:
+    check_wanted(wanted)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from windlass.core.errors import InputError
-from windlass.core.schema import misfit
+from windlass.core.schema import flaw, misfit
 from windlass.core.types import convert, json_schema
 
 
@@ -121,6 +121,46 @@ def test_what_the_type_takes_the_schema_takes(kind: Any, value: Any) -> None:
 )
 def test_what_is_said(schema: dict[str, Any], value: Any, said: str) -> None:
     assert misfit(value, schema) == said
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"type": "strnig"}, 'type is "strnig", none of null, boolean, integer, number, string, array, object'),
+        ({"type": []}, "type is [], none of"),
+        ({"type": ["string", "nil"]}, 'type is ["string","nil"], none of'),
+        ({"properties": {"a": {"type": "int"}}}, 'properties.a.type is "int", none of'),
+        ({"properties": {"a": "string"}}, 'properties.a is "string", and a schema is an object'),
+        ({"properties": []}, "properties is [], no dict of schemas"),
+        ({"items": "string"}, 'items is "string", and a schema is an object'),
+        ({"anyOf": {"type": "string"}}, 'anyOf is {"type":"string"}, no list of schemas'),
+        ({"anyOf": [{}, {"type": 1}]}, "anyOf.1.type is 1, none of"),
+        ({"required": True}, "required is true, no list"),
+        ({"enum": "red"}, 'enum is "red", no list'),
+        ({"minLength": "3"}, 'minLength is "3", no number'),
+        ({"exclusiveMinimum": True}, "exclusiveMinimum is true, no number"),
+        ({"$ref": "#/$defs/a"}, '$ref is "#/$defs/a", and there is nothing'),
+        ({"type": str}, "it is no JSON: "),
+        ("string", 'it is "string", and a schema is an object'),
+    ],
+)
+def test_what_is_no_schema(schema: Any, said: str) -> None:
+    assert flaw(schema).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{}, True, {"type": ["string", "null"]}, {"items": [{}, {}]}, {"items": False, "words": "of another time"},
+     {"$ref": "#/anyOf/0", "anyOf": [{"type": "string"}]}, {"$ref": "#"}, {"$ref": "https://example.org/a.json"},
+     {"enum": [], "required": [], "minimum": 0.5}],
+)  # fmt: skip
+def test_what_is_a_schema(schema: Any) -> None:
+    assert flaw(schema) == ""
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _ in GOOD])
+def test_what_types_have_is_a_schema(kind: Any) -> None:
+    assert flaw(json_schema(kind)) == ""
 
 
 VERDICT = {

@@ -159,6 +159,13 @@ async def test_an_answer_that_only_the_type_refuses_is_asked_for_anew_and_told_w
     assert (await runtime.wait(run)).output == 5
 
 
+@pytest.mark.parametrize("schema", [3, lambda: 1, "int", {"type": "strnig"}, {"type": str}])
+async def test_a_schema_that_is_none_is_refused(runtime: Runtime, schema: Any) -> None:
+    with pytest.raises(RunFailed, match="schema: "):
+        await runtime.run(asking(schema=schema), 1)
+    assert await runtime.questions() == []
+
+
 async def test_what_a_schema_says_beside_does_not_make_another_question(runtime: Runtime) -> None:
     """Its key is made of the schema as it was before formats were said: what is open in an older store stays so."""
     run = (await runtime.run(asking(schema=datetime), 1)).run

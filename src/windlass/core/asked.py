@@ -12,6 +12,9 @@ from typing import Any, Final, Union
 
 from msgspec import inspect as mi
 
+from windlass.core.annotations import named
+from windlass.core.errors import InputError
+from windlass.core.schema import flaw
 from windlass.core.types import json_schema
 
 SPAN: Final = "^[^YMWymw]*([Tt].*)?$"  # of days, hours, minutes and seconds: a timedelta knows no months
@@ -23,7 +26,27 @@ SAYS: Final[dict[type[mi.Type], dict[str, str]]] = {
     mi.UUIDType: {"format": "uuid"},
     mi.DecimalType: {"format": "decimal"},
 }
+WANTED: Final = "a builtin, dataclass, struct, TypedDict, Literal, Pydantic model, or a JSON Schema as a dict"
 RECORDS: Final = (mi.StructType, mi.DataclassType, mi.TypedDictType, mi.NamedTupleType)
+
+
+def check_wanted(wanted: object) -> None:
+    """Refuse what says of no answer whether it fits.
+
+    Raises:
+        InputError: it is no type, and no JSON Schema either.
+    """
+    if isinstance(wanted, dict):
+        if wrong := flaw(wanted):
+            raise InputError("schema", f"{wrong}; no JSON Schema", hint=WANTED)
+    elif not (
+        wanted is None
+        or wanted is Any
+        or isinstance(wanted, type | typing.TypeVar)
+        or typing.get_origin(wanted) is not None
+        or named(wanted) is not None
+    ):
+        raise InputError("schema", f"{wanted!r:.80} is no type, nor a JSON Schema", hint=WANTED)
 
 
 def asked_schema(annotation: object) -> dict[str, Any]:

@@ -37,6 +37,14 @@ FORMATS: dict[str, tuple[type, str]] = {  # read as msgspec reads them, which ma
 DURATION = re.compile(  # RFC 3339, appendix A: more than a timedelta knows
     r"P(?=[0-9]|T[0-9])([0-9]+Y)?([0-9]+M)?([0-9]+W)?([0-9]+D)?(T(?=[0-9])([0-9]+H)?([0-9]+M)?([0-9]+S)?)?"
 )
+SCHEMAS = {  # words that hold schemas
+    "items": "one", "additionalProperties": "one", "propertyNames": "one", "allOf": "list", "anyOf": "list",
+    "oneOf": "list", "prefixItems": "list", "properties": "dict", "$defs": "dict", "definitions": "dict",
+}  # fmt: skip
+NUMBERS = (
+    "minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties", "minimum", "maximum",
+    "exclusiveMinimum", "exclusiveMaximum", "multipleOf",
+)  # fmt: skip
 MOST_DEEP = 100  # a schema that refers to itself ends somewhere
 MOST_NAMED = 12  # names or alternatives in a message
 
@@ -70,6 +78,57 @@ def misfit(value: Any, schema: Mapping[str, Any]) -> str:
     return str(next(_misfits(value, schema, schema, "", 0), ""))
 
 
+def flaw(schema: Any) -> str:
+    """Say why no JSON Schema is meant, or one by which nothing could be judged; empty if it is one."""
+    try:
+        plain = msgspec.json.decode(msgspec.json.encode(schema))
+    except (TypeError, ValueError, RecursionError) as error:
+        return f"it is no JSON: {error}"
+    return next(_flaws(plain, plain, "", 0), "")
+
+
+def _flaws(schema: Any, root: Any, at: str, depth: int) -> Iterator[str]:
+    where = at or "it"
+    if isinstance(schema, bool) or depth > MOST_DEEP:
+        return
+    if not isinstance(schema, dict):
+        yield f"{where} is {spelled(schema)}, and a schema is an object"
+        return
+    if "type" in schema:
+        names = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+        if not names or not all(isinstance(name, str) and name in KINDS for name in names):
+            yield f"{_below(at, 'type')} is {spelled(schema['type'])}, none of {', '.join(KINDS)}"
+    for word in NUMBERS:
+        if word in schema and not is_number(schema[word]):
+            yield f"{_below(at, word)} is {spelled(schema[word])}, no number"
+    for word in ("enum", "required"):
+        if not isinstance(schema.get(word, []), list):
+            yield f"{_below(at, word)} is {spelled(schema[word])}, no list"
+    reference = str(schema.get("$ref", ""))
+    if reference.startswith("#/") and "%" not in reference and _referred(root, reference, None) is None:
+        yield f"{_below(at, '$ref')} is {spelled(reference)}, and there is nothing"
+    for word, kind in SCHEMAS.items():
+        if word in schema:
+            yield from _flaws_inside(schema[word], kind, root, _below(at, word), depth + 1)
+
+
+def _flaws_inside(inside: Any, kind: str, root: Any, at: str, depth: int) -> Iterator[str]:
+    if kind == "one":
+        parts = [(at, part) for part in (inside if isinstance(inside, list) else (inside,))]  # items were a list once
+    elif not isinstance(inside, list if kind == "list" else dict):
+        yield f"{at} is {spelled(inside)}, no {kind} of schemas"
+        return
+    else:
+        named = inside.items() if isinstance(inside, dict) else enumerate(inside)
+        parts = [(_below(at, str(name)), part) for name, part in named]
+    for where, part in parts:
+        yield from _flaws(part, root, where, depth)
+
+
+def _below(at: str, name: str) -> str:
+    return f"{at}.{name}" if at else name
+
+
 def _misfits(value: Any, schema: Any, root: Mapping[str, Any], at: str, depth: int) -> Iterator[Fault]:
     if schema is True or depth > MOST_DEEP or not isinstance(schema, Mapping):
         if schema is False:
@@ -98,11 +157,14 @@ def _misfits(value: Any, schema: Any, root: Mapping[str, Any], at: str, depth: i
         yield from _of_object(value, schema, root, at, depth)
 
 
-def _referred(root: Mapping[str, Any], reference: str) -> Any:
+def _referred(root: Any, reference: str, otherwise: Any = True) -> Any:
     found: Any = root
     for step in reference.removeprefix("#").strip("/").split("/") if reference != "#" else ():
         name = step.replace("~1", "/").replace("~0", "~")
-        found = found.get(name, True) if isinstance(found, Mapping) else True
+        if isinstance(found, list):
+            found = found[int(name)] if name.isdecimal() and int(name) < len(found) else otherwise
+        else:
+            found = found.get(name, otherwise) if isinstance(found, Mapping) else otherwise
     return found
 
 
@@ -214,9 +276,9 @@ def _of_object(
     rest = schema.get("additionalProperties", True) if "patternProperties" not in schema else True
     for name in schema.get("required", ()):
         if name not in value:
-            yield Fault(f"{at}.{name}" if at else str(name), "is missing", is_mark=True)
+            yield Fault(_below(at, str(name)), "is missing", is_mark=True)
     for name, part in value.items():
-        where = f"{at}.{name}" if at else str(name)
+        where = _below(at, str(name))
         if rest is False and name not in known:
             yield Fault(where, f"may not be there, only {', '.join(list(known)[:MOST_NAMED]) or 'nothing'}")
         else:

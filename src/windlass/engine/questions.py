@@ -16,7 +16,7 @@ from msgspec import Raw
 
 from windlass.core import changes, ops
 from windlass.core import records as r
-from windlass.core.asked import asked_schema
+from windlass.core.asked import asked_schema, check_wanted
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import DecodeError, InputError, QuestionExpired
 from windlass.core.schema import misfit
@@ -57,7 +57,7 @@ async def put(activation: Activation, prompt: str, schema: Any, asking: Asking) 
     (told, shape), kind = ((wanted, wanted), Any) if given else (_shapes(wanted), wanted)
     to, name = asking.get("to", ""), asking.get("key", "")
     said = [prompt, told, to, name] if to or name else [prompt, told]
-    digest = sha256(msgspec.json.encode(said, order="sorted")).hexdigest()[:16]
+    digest = sha256(msgspec.json.encode(said, order="sorted", enc_hook=repr)).hexdigest()[:16]
     identity = f"{digest}|{activation.nth('ask' + digest)}"
     text, why, tries, codec, pending = prompt, "", 0, activation.blueprint.codec, activation.pending
     while pending.lapsed.get(f"{identity}|{tries}", pending.resets) < pending.resets:
@@ -65,6 +65,7 @@ async def put(activation: Activation, prompt: str, schema: Any, asking: Asking) 
     while True:
         key, terms = f"{identity}|{tries}", ops.NO_TERMS
         if key not in activation.pending.asked:
+            check_wanted(wanted)
             terms = read_terms(codec, activation.services.seams.clock.now(), asking, kind)
         raw = await ask(activation, key, text, shape, {"why": why} if why else None, terms)
         try:

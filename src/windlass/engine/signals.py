@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Raw
 
 from windlass.core import ops
-from windlass.core.asked import asked_schema
+from windlass.core.asked import asked_schema, check_wanted
 from windlass.core.errors import ContextClosed, DecodeError, InputError
 from windlass.core.position import Position
 from windlass.core.schema import misfit
@@ -56,7 +56,7 @@ class Signals:
 
         Raises:
             SignalExpired: none came in time, and nothing else was declared to follow.
-            InputError: the name is no text, or a deadline cannot be.
+            InputError: the name is no text, the schema is none, or a deadline cannot be.
         """
         activation, codec = self._open(), self._open().blueprint.codec
         given = schema is None or isinstance(schema, dict)  # a JSON Schema, or none: the value is plain JSON
@@ -67,6 +67,7 @@ class Signals:
         if key not in activation.pending.awaited and key not in activation.pending.signals:
             if isinstance(otherwise, Escalate):
                 raise InputError("otherwise", "nobody is asked, so nobody else can be")
+            check_wanted(schema)
             asking = {"deadline": deadline, "otherwise": otherwise}
             terms = read_terms(codec, activation.services.seams.clock.now(), asking, kind)
         wait = ops.SignalAwaited(activation.address, key, name, Raw(msgspec.json.encode(shape)), terms)
