@@ -52,6 +52,13 @@ class Refund(BaseModel):
         return value
 
 
+@dataclass
+class Rate:
+    """Known to a question alone, not to a definition."""
+
+    of: Decimal
+
+
 ID = UUID("00000000-0000-4000-8000-000000000000")
 
 
@@ -243,6 +250,44 @@ async def test_nobody_in_time_is_a_value(runtime: Runtime) -> None:
     assert "question.expired" in await kinds(runtime, run)
 
 
+@pytest.mark.parametrize(
+    ("schema", "otherwise", "output"),
+    [
+        (Refund, {"Amount": 5}, 5),
+        (Refund, Refund(Amount=5), 5),
+        (Answered[Refund], Refund(Amount=5), 5),
+        (list[Refund], [{"Amount": 5}], 5),
+        (Rate, Rate(Decimal("0.5")), Rate(Decimal("0.5"))),
+        ({"type": "integer"}, 5, 5),
+    ],
+)
+async def test_nobody_in_time_is_a_value_of_a_type_that_the_definition_does_not_know(
+    runtime: Runtime, schema: Any, otherwise: Any, output: Any
+) -> None:
+    @task(id="asks")
+    async def asks(n: int, ctx: Context) -> Any:
+        found = await ctx.ask("Well?", schema, deadline=0.02, otherwise=otherwise)
+        found = found.value if isinstance(found, Answered) else found
+        found = found[0] if isinstance(found, list) else found
+        assert (found.amount if isinstance(found, Refund) else found) == output
+        return "as it was"
+
+    run = (await runtime.run(Pipeline("asking", [asks]), 1)).run
+    assert (await settled(runtime, run)).output == "as it was"
+
+
+async def test_an_answer_may_be_a_model_that_only_the_question_knows(runtime: Runtime) -> None:
+    @task(id="asks")
+    async def asks(n: int, ctx: Context) -> int:
+        return (await ctx.ask("How much?", Refund)).amount
+
+    run = (await runtime.run(Pipeline("refunds", [asks]), 1)).run
+    asked = await the_question(runtime, run)
+    await runtime.answer(asked.id, Refund(Amount=5))
+    await runtime.answer(asked.id, Refund(Amount=5))  # the same one again is fine
+    assert (await runtime.wait(run)).output == 5
+
+
 async def test_nobody_in_time_is_somebody_else(runtime: Runtime) -> None:
     run = (await runtime.run(asking(to="user:ann", deadline=0.05, otherwise=Escalate("role:boss")), 1)).run
     asked = await the_question(runtime, run)
@@ -315,6 +360,9 @@ async def test_the_clock_goes_on_without_a_process(url: str) -> None:
         {"otherwise": "x"},
         {"deadline": 5, "otherwise": "approve"},
         {"deadline": 5, "otherwise": 5},
+        {"deadline": 5, "otherwise": "x", "schema": {"type": "integer"}},
+        {"deadline": 5, "otherwise": {"Amount": 500}, "schema": Refund},
+        {"deadline": 5, "otherwise": "x" * 100_000},
         {"deadline": 5, "otherwise": Escalate("")},
         {"deadline": 5, "otherwise": Escalate("user:")},
     ],

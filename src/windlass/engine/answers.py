@@ -17,7 +17,7 @@ from windlass.core.errors import AlreadyAnswered, AnswerInvalid, NotForYou, Ques
 from windlass.core.schema import misfit
 from windlass.engine import reads
 from windlass.engine.control import Control
-from windlass.engine.inputs import spoken
+from windlass.engine.inputs import dumped, spoken
 
 CLOSED = ("answered", "taken")
 
@@ -98,14 +98,7 @@ def check(asked: r.Question, value: Any) -> None:
 def unfit(value: Any, schema: Any) -> str:
     """Say what a schema has against a value, nothing if it fits; of a type of the user's the task has the last word."""
     try:
-        plain = msgspec.to_builtins(value, str_keys=True, enc_hook=_dumped)
+        plain = msgspec.to_builtins(value, str_keys=True, enc_hook=dumped)
     except (TypeError, ValueError, RecursionError):
         return ""
     return misfit(plain, schema) if isinstance(schema, dict) else ""
-
-
-def _dumped(value: Any) -> Any:
-    dump = getattr(value, "model_dump", None)  # a Pydantic model
-    if dump is None:
-        raise TypeError
-    return dump(mode="json")

@@ -67,6 +67,8 @@ async def put(activation: Activation, prompt: str, schema: Any, asking: Asking) 
         if key not in activation.pending.asked:
             check_wanted(wanted)
             terms = read_terms(codec, activation.services.seams.clock.now(), asking, kind)
+            if given and terms.otherwise == "value" and (wrong := misfit(msgspec.json.decode(terms.value), shape)):
+                raise InputError("otherwise", f"{asking['otherwise']!r:.200} is no answer: {wrong}")
         raw = await ask(activation, key, text, shape, {"why": why} if why else None, terms)
         try:
             value = convert(codec.decode(raw, trusted=True), kind, "answer")
