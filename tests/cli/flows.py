@@ -2,6 +2,8 @@
 
 import asyncio
 from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, TypedDict
 
@@ -54,6 +56,26 @@ async def judge(topic: str, ctx: Context) -> Verdict:
 
 
 judging = Pipeline("judging", tasks=[judge])
+
+
+@dataclass
+class Share:
+    of: Decimal
+    until: date
+
+    def __post_init__(self) -> None:
+        """Refuse what no schema can."""
+        if self.until > date(2026, 12, 31) or self.until < date(2026, 1, 1):
+            raise ValueError("the budget is for 2026")
+
+
+@task
+async def split(topic: str, ctx: Context) -> str:
+    share = await ctx.ask("Which share?", Share)
+    return f"{share.of} until {share.until}"
+
+
+splitting = Pipeline("splitting", tasks=[split])
 
 
 @task

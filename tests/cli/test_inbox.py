@@ -58,6 +58,21 @@ def test_an_answer_that_does_not_fit_is_2_and_the_question_stays(windlass: Windl
     assert len(windlass("inbox", "list", "--json").objects) == 1
 
 
+def test_an_answer_that_only_the_type_refuses_is_asked_for_anew_and_told_why(windlass: Windlass) -> None:
+    id_ = ask(windlass, "splitting", "--input", "books")
+    done = windlass("inbox", "answer", id_, '{"of": "much", "until": "soon"}')
+    assert (done.code, 'of is "much", no decimal number' in done.err) == (2, True)
+    done = windlass("inbox", "answer", id_, '{"of": "0.5", "until": "2025-12-31"}', "flows.py:splitting", "--json")
+    (again,) = windlass("inbox", "list", "--json").objects
+    why = "the last answer was refused: answer: the budget is for 2026"
+    assert (done.code, again["id"] == id_, again["about"]) == (3, False, {"why": why})
+    assert why in windlass("inbox", "show", again["id"]).out
+    done = windlass(
+        "inbox", "answer", again["id"], '{"of": "0.5", "until": "2026-12-31"}', "flows.py:splitting", "--json"
+    )
+    assert done.object["output"] == "0.5 until 2026-12-31"
+
+
 def test_the_first_answer_wins(windlass: Windlass) -> None:
     id_ = ask(windlass, "asking", "--input", "books")
     windlass("inbox", "answer", id_, "true")

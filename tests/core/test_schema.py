@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
 from windlass.core.errors import InputError
-from windlass.core.schema import misfit
+from windlass.core.schema import flaw, misfit
 from windlass.core.types import convert, json_schema
 
 
@@ -107,7 +107,9 @@ def test_what_the_type_takes_the_schema_takes(kind: Any, value: Any) -> None:
         ({"type": "array", "items": {"type": "integer"}}, [1, "a"], '[1] is "a", not of type integer'),
         ({"properties": {"a": {"minimum": 3}}}, {"a": 2}, "a is 2, and too small"),
         ({"required": ["a"]}, {}, "a is missing"),
-        ({"additionalProperties": False, "properties": {"a": {}}}, {"b": 1}, "b may not be there"),
+        ({"additionalProperties": False, "properties": {"a": {}}}, {"b": 1}, "b may not be there, only a"),
+        ({"additionalProperties": False}, {"b": 1}, "b may not be there, only nothing"),
+        ({"additionalProperties": False, "patternProperties": {"^b": {}}}, {"b": 1}, ""),
         ({"enum": [1]}, True, "it is true, none of 1"),
         ({"multipleOf": 0.1}, 0.35, "it is 0.35, no multiple of 0.1"),
         ({"uniqueItems": True}, [1, 1], "it has an element twice"),
@@ -119,3 +121,75 @@ def test_what_the_type_takes_the_schema_takes(kind: Any, value: Any) -> None:
 )
 def test_what_is_said(schema: dict[str, Any], value: Any, said: str) -> None:
     assert misfit(value, schema) == said
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"),
+    [
+        ({"type": "strnig"}, 'type is "strnig", none of null, boolean, integer, number, string, array, object'),
+        ({"type": []}, "type is [], none of"),
+        ({"type": ["string", "nil"]}, 'type is ["string","nil"], none of'),
+        ({"properties": {"a": {"type": "int"}}}, 'properties.a.type is "int", none of'),
+        ({"properties": {"a": "string"}}, 'properties.a is "string", and a schema is an object'),
+        ({"properties": []}, "properties is [], no dict of schemas"),
+        ({"items": "string"}, 'items is "string", and a schema is an object'),
+        ({"anyOf": {"type": "string"}}, 'anyOf is {"type":"string"}, no list of schemas'),
+        ({"anyOf": [{}, {"type": 1}]}, "anyOf.1.type is 1, none of"),
+        ({"required": True}, "required is true, no list"),
+        ({"enum": "red"}, 'enum is "red", no list'),
+        ({"minLength": "3"}, 'minLength is "3", no number'),
+        ({"exclusiveMinimum": True}, "exclusiveMinimum is true, no number"),
+        ({"$ref": "#/$defs/a"}, '$ref is "#/$defs/a", and there is nothing'),
+        ({"type": str}, "it is no JSON: "),
+        ("string", 'it is "string", and a schema is an object'),
+    ],
+)
+def test_what_is_no_schema(schema: Any, said: str) -> None:
+    assert flaw(schema).startswith(said)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{}, True, {"type": ["string", "null"]}, {"items": [{}, {}]}, {"items": False, "words": "of another time"},
+     {"$ref": "#/anyOf/0", "anyOf": [{"type": "string"}]}, {"$ref": "#"}, {"$ref": "https://example.org/a.json"},
+     {"enum": [], "required": [], "minimum": 0.5}],
+)  # fmt: skip
+def test_what_is_a_schema(schema: Any) -> None:
+    assert flaw(schema) == ""
+
+
+@pytest.mark.parametrize("kind", [kind for kind, _ in GOOD])
+def test_what_types_have_is_a_schema(kind: Any) -> None:
+    assert flaw(json_schema(kind)) == ""
+
+
+VERDICT = {
+    "anyOf": [
+        {"enum": ["approve", "reject"]},
+        {
+            "type": "object", "required": ["edit"], "additionalProperties": False,
+            "properties": {
+                "edit": {"properties": {"body": {"type": "string"}}, "additionalProperties": False},
+            },
+        },
+    ]
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        (VERDICT, {"edit": {"body": 1}}, "edit.body is 1, not of type string"),
+        (VERDICT, {"edit": {"nosuch": 1}}, "edit.nosuch may not be there, only body"),
+        (VERDICT, {}, "edit is missing"),
+        (VERDICT, "yes", 'it is "yes", which fits nothing: none of "approve", "reject"; not of type object'),
+        (Line | Order, {"amount": "1"}, 'amount is "1", not of type integer'),
+        (Line | Order, {"lines": [{"amount": "1"}]}, 'lines[0].amount is "1", not of type integer'),
+        (Line | Order, {}, "it is {}, which fits nothing: amount is missing; lines is missing"),
+        (Model | None, {"age": 1, "name": ""}, "name is shorter than 1 characters"),
+        (int | None, "x", 'it is "x", which fits nothing: not of type integer; not of type null'),
+        (list[str | None], ["a", 5], "[1] is 5, which fits nothing: not of type string; not of type null"),
+    ],
+)
+def test_what_is_said_of_alternatives_is_said_of_the_one_that_was_meant(kind: Any, value: Any, said: str) -> None:
+    assert misfit(value, kind if isinstance(kind, dict) else json_schema(kind)) == said

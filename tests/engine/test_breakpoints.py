@@ -72,8 +72,14 @@ async def test_what_a_node_is_given_can_be_edited(runtime: Runtime) -> None:
     ran: list[str] = []
     run = (await runtime.run(page(ran, before=""), {"text": "a"})).run
     asked = await the_question(runtime, run)
-    for bad in ("perhaps", {"edit": {"text": 5}}, {"edit": {"other": "x"}}, {"edit": {}, "and": 1}, {}):
-        with pytest.raises(AnswerInvalid):
+    for bad, said in (
+        ("perhaps", 'none of "approve", "reject"'),
+        ({"edit": {"text": 5}}, "edit.text is 5, not of type string"),
+        ({"edit": {"other": "x"}}, "edit.other may not be there, only text"),
+        ({"edit": {}, "and": 1}, "and may not be there, only edit"),
+        ({}, "edit is missing"),
+    ):
+        with pytest.raises(AnswerInvalid, match=said):
             await runtime.answer(asked.id, bad)
     await runtime.answer(asked.id, {"edit": {"text": "b"}})
     assert (await runtime.wait(run)).output == {"text": "B", "log": ["b"]}

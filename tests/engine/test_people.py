@@ -3,10 +3,15 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from hashlib import sha256
 from typing import Annotated, Any, TypedDict
+from uuid import UUID
 
 import pytest
+from msgspec import json
+from pydantic import BaseModel, Field, field_validator
 
 from windlass import Answered, Context, Escalate, Graph, Pipeline, Recover, RunFailed, Runtime, append, task
 from windlass.core.errors import (
@@ -31,6 +36,30 @@ class Decision:
 
     amount: int
     why: str = ""
+
+
+class Refund(BaseModel):
+    """What a person decides, with a rule that no schema can say."""
+
+    amount: int = Field(alias="Amount")
+    on: date = date(2026, 1, 31)
+
+    @field_validator("amount")
+    @classmethod
+    def little(cls, value: int) -> int:
+        if value > 100:
+            raise ValueError("at most 100 without the board")
+        return value
+
+
+@dataclass
+class Rate:
+    """Known to a question alone, not to a definition."""
+
+    of: Decimal
+
+
+ID = UUID("00000000-0000-4000-8000-000000000000")
 
 
 async def kinds(runtime: Runtime, run: str) -> list[str]:
@@ -96,6 +125,13 @@ async def test_a_question_to_nobody_is_refused(runtime: Runtime, to: Any) -> Non
         (Decision, {"why": "so"}, Decision(5), Decision(5)),
         (list[int], [1, "2"], [1, 2], [1, 2]),
         ({"type": "object", "properties": {"n": {"type": "integer", "minimum": 3}}}, {"n": 2}, {"n": 3}, {"n": 3}),
+        (datetime, "x", "2026-01-31T12:00:00Z", datetime(2026, 1, 31, 12, tzinfo=UTC)),
+        (date, "x", date(2026, 1, 31), date(2026, 1, 31)),
+        (timedelta, "5 min", "PT5M", timedelta(minutes=5)),
+        (UUID, "x", str(ID), ID),
+        (Decimal, "x", "1.50", Decimal("1.50")),
+        (bytes, "red", "YQ==", b"a"),
+        (dict[date, int], {"x": 1}, {"2026-01-31": 1}, {date(2026, 1, 31): 1}),
     ],
 )
 async def test_a_bad_answer_leaves_the_question_open(
@@ -109,6 +145,41 @@ async def test_a_bad_answer_leaves_the_question_open(
     assert await kinds(runtime, run) == ["run.created", "step.committed", "question.asked", "run.parked"]
     await runtime.answer(asked.id, good)
     assert (await runtime.wait(run)).output == output
+
+
+async def test_an_answer_that_only_the_type_refuses_is_asked_for_anew_and_told_why(runtime: Runtime) -> None:
+    @task(id="asks")
+    async def asks(n: int, ctx: Context) -> int:
+        return (await ctx.ask("How much?", Refund)).amount
+
+    run = (await runtime.run(Pipeline("refunds", [asks]), 1)).run
+    first = await the_question(runtime, run)
+    await runtime.answer(first.id, {"Amount": 500})
+    await runtime.wait(run)
+    second = await the_question(runtime, run)
+    why = "the last answer was refused: answer.Amount: value error, at most 100 without the board"
+    assert (second.prompt, second.about) == (f"How much?\n({why})", {"why": why})
+    told = [event async for event in runtime.events(run) if event.type == "question.asked"]
+    assert [event.data["about"] for event in told] == [{}, {"why": why}]
+    assert second.id != first.id
+    await runtime.answer(second.id, {"Amount": 5})
+    assert (await runtime.wait(run)).output == 5
+
+
+@pytest.mark.parametrize("schema", [3, lambda: 1, "int", {"type": "strnig"}, {"type": str}])
+async def test_a_schema_that_is_none_is_refused(runtime: Runtime, schema: Any) -> None:
+    with pytest.raises(RunFailed, match="schema: "):
+        await runtime.run(asking(schema=schema), 1)
+    assert await runtime.questions() == []
+
+
+async def test_what_a_schema_says_beside_does_not_make_another_question(runtime: Runtime) -> None:
+    """Its key is made of the schema as it was before formats were said: what is open in an older store stays so."""
+    run = (await runtime.run(asking(schema=datetime), 1)).run
+    asked = await the_question(runtime, run)
+    digest = sha256(json.encode(["Well?", {"type": "string"}], order="sorted")).hexdigest()[:16]
+    assert asked.key == f"{digest}|0|0"
+    assert json.decode(asked.schema) == {"type": "string", "format": "date-time"}
 
 
 async def test_the_first_answer_wins_and_the_same_again_is_fine(runtime: Runtime) -> None:
@@ -177,6 +248,44 @@ async def test_nobody_in_time_is_a_value(runtime: Runtime) -> None:
     run = (await runtime.run(asking(schema=int, deadline=0.05, otherwise=7), 1)).run
     assert (await settled(runtime, run)).output == 7
     assert "question.expired" in await kinds(runtime, run)
+
+
+@pytest.mark.parametrize(
+    ("schema", "otherwise", "output"),
+    [
+        (Refund, {"Amount": 5}, 5),
+        (Refund, Refund(Amount=5), 5),
+        (Answered[Refund], Refund(Amount=5), 5),
+        (list[Refund], [{"Amount": 5}], 5),
+        (Rate, Rate(Decimal("0.5")), Rate(Decimal("0.5"))),
+        ({"type": "integer"}, 5, 5),
+    ],
+)
+async def test_nobody_in_time_is_a_value_of_a_type_that_the_definition_does_not_know(
+    runtime: Runtime, schema: Any, otherwise: Any, output: Any
+) -> None:
+    @task(id="asks")
+    async def asks(n: int, ctx: Context) -> Any:
+        found = await ctx.ask("Well?", schema, deadline=0.02, otherwise=otherwise)
+        found = found.value if isinstance(found, Answered) else found
+        found = found[0] if isinstance(found, list) else found
+        assert (found.amount if isinstance(found, Refund) else found) == output
+        return "as it was"
+
+    run = (await runtime.run(Pipeline("asking", [asks]), 1)).run
+    assert (await settled(runtime, run)).output == "as it was"
+
+
+async def test_an_answer_may_be_a_model_that_only_the_question_knows(runtime: Runtime) -> None:
+    @task(id="asks")
+    async def asks(n: int, ctx: Context) -> int:
+        return (await ctx.ask("How much?", Refund)).amount
+
+    run = (await runtime.run(Pipeline("refunds", [asks]), 1)).run
+    asked = await the_question(runtime, run)
+    await runtime.answer(asked.id, Refund(Amount=5))
+    await runtime.answer(asked.id, Refund(Amount=5))  # the same one again is fine
+    assert (await runtime.wait(run)).output == 5
 
 
 async def test_nobody_in_time_is_somebody_else(runtime: Runtime) -> None:
@@ -251,6 +360,9 @@ async def test_the_clock_goes_on_without_a_process(url: str) -> None:
         {"otherwise": "x"},
         {"deadline": 5, "otherwise": "approve"},
         {"deadline": 5, "otherwise": 5},
+        {"deadline": 5, "otherwise": "x", "schema": {"type": "integer"}},
+        {"deadline": 5, "otherwise": {"Amount": 500}, "schema": Refund},
+        {"deadline": 5, "otherwise": "x" * 100_000},
         {"deadline": 5, "otherwise": Escalate("")},
         {"deadline": 5, "otherwise": Escalate("user:")},
     ],

@@ -287,7 +287,16 @@ def test_a_deadline_rings_beside_other_work() -> None:
     simulate(main)
 
 
-@pytest.mark.parametrize("terms", [{"deadline": "soon"}, {"otherwise": 1}, {"deadline": 5, "otherwise": True}])
+@pytest.mark.parametrize(
+    "terms",
+    [
+        {"deadline": "soon"},
+        {"otherwise": 1},
+        {"deadline": 5, "otherwise": True},
+        {"schema": 3},
+        {"schema": {"type": "x"}},
+    ],
+)
 async def test_terms_that_cannot_be_are_refused(runtime: Runtime, terms: dict[str, Any]) -> None:
     with pytest.raises(RunFailed, match="InputError"):
         await runtime.run(taking("go", **terms), 1)

@@ -12,12 +12,13 @@ import msgspec
 from msgspec import Raw
 
 from windlass.core import ops
+from windlass.core.asked import asked_schema
 from windlass.core.blueprint import Param
 from windlass.core.errors import Rejected
 from windlass.core.pieces import inside
 from windlass.core.records import Finished
 from windlass.core.shown import capped, escaped
-from windlass.core.types import convert, json_schema
+from windlass.core.types import convert
 from windlass.engine.activation import Activation
 from windlass.engine.questions import ask
 from windlass.engine.showing import readable, spelled
@@ -98,7 +99,7 @@ async def _look(activation: Activation, side: str, text: str, kinds: Mapping[str
 
 def verdict_schema(kinds: Mapping[str, Any]) -> dict[str, Any]:
     """Say what may be answered: approve, reject, or edits of these names, each of its type."""
-    properties = {name: json_schema(kind) for name, kind in kinds.items()}
+    properties = {name: asked_schema(kind) for name, kind in kinds.items()}
     shared: dict[str, Any] = {}
     for one in properties.values():
         shared |= one.pop("$defs", {})

@@ -163,7 +163,7 @@ class Context(SyncContext, Ports, Children, Signals):
 
         Raises:
             QuestionExpired: nobody answered in time, and nothing else was declared to follow.
-            InputError: nobody can be asked so.
+            InputError: nobody can be asked so, or the schema is none.
         """
         return await put(self._open(), prompt, schema, asking)
 

@@ -10,6 +10,7 @@ import msgspec
 
 from windlass.core import changes, ops, queries
 from windlass.core import records as r
+from windlass.core.asked import asked_schema
 from windlass.core.errors import (
     AttemptTimeout,
     BudgetExceeded,
@@ -23,7 +24,6 @@ from windlass.core.errors import (
 )
 from windlass.core.shown import text_of
 from windlass.core.states import FAILED
-from windlass.core.types import json_schema
 from windlass.core.words import Failed, RecoveryAction
 from windlass.engine import refused
 from windlass.engine.activation import Activation, Outcome
@@ -173,7 +173,7 @@ def _put_to(drive: Drive, address: str, to: str) -> ops.Terms:
 
 
 def _shape(node: Any) -> Any:
-    return json_schema(node.returns) if node.output is not None else {"type": "object"}
+    return asked_schema(node.returns) if node.output is not None else {"type": "object"}
 
 
 async def withdraw(drive: Drive) -> None:

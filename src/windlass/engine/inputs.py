@@ -10,6 +10,7 @@ from windlass.core.blueprint import Blueprint
 from windlass.core.codec import Codec
 from windlass.core.envelope import LONG
 from windlass.core.errors import InputError, ValueNotKept, ValueTooLarge
+from windlass.core.schema import dumped
 from windlass.core.shapes import family_of
 from windlass.core.types import convert
 from windlass.engine.redacting import nameable, notice
@@ -94,7 +95,7 @@ def unpacked(blueprint: Blueprint, arguments: Mapping[str, Any]) -> dict[str, An
     return typed
 
 
-def spoken(codec: Codec, value: Any) -> bytes:
+def spoken(codec: Codec, value: Any, where: str = "answer") -> bytes:
     """Turn an answer into the bytes that are kept, from which the codec of the run's definition makes it again.
 
     An object of a class that the codec does not know is kept as the JSON that it stands for: what the question's
@@ -104,15 +105,15 @@ def spoken(codec: Codec, value: Any) -> bytes:
         ValueNotKept, ValueTooLarge: it cannot be kept; nothing was posted.
     """
     try:
-        encoded = codec.encode(value, "answer")
+        encoded = codec.encode(value, where)
     except ValueNotKept:
         if family_of(type(value)) in (None, "builtin"):
             raise
         try:
-            plain = to_builtins(value)
+            plain = to_builtins(value, enc_hook=dumped)
         except (TypeError, ValueError, RecursionError):
             plain = value
-        encoded = codec.encode(plain, "answer")
+        encoded = codec.encode(plain, where)
     if encoded.blobs:
-        raise ValueTooLarge("answer", sum(len(blob.content) for blob in encoded.blobs), LONG)
+        raise ValueTooLarge(where, sum(len(blob.content) for blob in encoded.blobs), LONG)
     return encoded.data

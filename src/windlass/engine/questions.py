@@ -16,6 +16,7 @@ from msgspec import Raw
 
 from windlass.core import changes, ops
 from windlass.core import records as r
+from windlass.core.asked import asked_schema, check_wanted
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import DecodeError, InputError, QuestionExpired
 from windlass.core.schema import misfit
@@ -53,40 +54,44 @@ async def put(activation: Activation, prompt: str, schema: Any, asking: Asking) 
     is_whole = get_origin(schema) is Answered
     wanted = get_args(schema)[0] if is_whole else schema
     given = isinstance(wanted, dict)  # a JSON Schema: what answers it is plain JSON
-    shape, kind = (wanted, Any) if given else (_shape(wanted), wanted)
+    (told, shape), kind = ((wanted, wanted), Any) if given else (_shapes(wanted), wanted)
     to, name = asking.get("to", ""), asking.get("key", "")
-    said = [prompt, shape, to, name] if to or name else [prompt, shape]
-    digest = sha256(msgspec.json.encode(said, order="sorted")).hexdigest()[:16]
+    said = [prompt, told, to, name] if to or name else [prompt, told]
+    digest = sha256(msgspec.json.encode(said, order="sorted", enc_hook=repr)).hexdigest()[:16]
     identity = f"{digest}|{activation.nth('ask' + digest)}"
-    text, tries, codec, pending = prompt, 0, activation.blueprint.codec, activation.pending
+    text, why, tries, codec, pending = prompt, "", 0, activation.blueprint.codec, activation.pending
     while pending.lapsed.get(f"{identity}|{tries}", pending.resets) < pending.resets:
         tries += 1  # a resume asks again what nobody answered in time
     while True:
         key, terms = f"{identity}|{tries}", ops.NO_TERMS
         if key not in activation.pending.asked:
+            check_wanted(wanted)
             terms = read_terms(codec, activation.services.seams.clock.now(), asking, kind)
-        raw = await ask(activation, key, text, shape, terms=terms)
+            if given and terms.otherwise == "value" and (wrong := misfit(msgspec.json.decode(terms.value), shape)):
+                raise InputError("otherwise", f"{asking['otherwise']!r:.200} is no answer: {wrong}")
+        raw = await ask(activation, key, text, shape, {"why": why} if why else None, terms)
         try:
             value = convert(codec.decode(raw, trusted=True), kind, "answer")
             if given and (wrong := misfit(msgspec.json.decode(raw), shape)):
                 raise InputError("answer", wrong)  # noqa: TRY301
         except (InputError, DecodeError) as error:  # it was given by somebody who did not look at the schema
-            text, tries = f"{prompt}\n(the last answer was refused: {error})", tries + 1
+            why, tries = f"the last answer was refused: {error.args[0]}", tries + 1
+            text = f"{prompt}\n({why})"
             continue
         return Answered(value, *activation.pending.heard.get(key, ("", {}))) if is_whole else value
 
 
-def _shape(wanted: Any) -> dict[str, Any]:
-    """Give the schema that a question shows, and that is part of its identity; of a class it is worked out once.
+def _shapes(wanted: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Give the schema that is part of a question's identity, and that which it shows, which may say more.
 
-    Of nothing else: `int | str` equals `str | int`, and their schemas differ.
+    Of a class they are worked out once. Of nothing else: `int | str` equals `str | int`, and their schemas differ.
     """
-    return _of_class(wanted) if isinstance(wanted, type) else json_schema(wanted)
+    return _of_class(wanted) if isinstance(wanted, type) else (json_schema(wanted), asked_schema(wanted))
 
 
 @lru_cache(maxsize=256)
-def _of_class(wanted: type) -> dict[str, Any]:
-    return json_schema(wanted)
+def _of_class(wanted: type) -> tuple[dict[str, Any], dict[str, Any]]:
+    return json_schema(wanted), asked_schema(wanted)
 
 
 def check_known(asking: Asking) -> None:

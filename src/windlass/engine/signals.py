@@ -13,12 +13,13 @@ import msgspec
 from msgspec import Raw
 
 from windlass.core import ops
+from windlass.core.asked import asked_schema, check_wanted
 from windlass.core.codec import Codec
 from windlass.core.errors import ContextClosed, DecodeError, InputError
 from windlass.core.position import Position
 from windlass.core.schema import misfit, unfit
 from windlass.core.signal_errors import SignalExpired
-from windlass.core.types import convert, json_schema
+from windlass.core.types import convert
 from windlass.core.words import Escalate, When
 from windlass.engine.activation import Activation
 from windlass.engine.drive import Drive
@@ -58,17 +59,18 @@ class Signals:
 
         Raises:
             SignalExpired: none came in time, and nothing else was declared to follow.
-            InputError: the name is no text, or a deadline cannot be.
+            InputError: the name is no text, the schema is none, or a deadline cannot be.
         """
         activation, codec = self._open(), self._open().blueprint.codec
         given = schema is None or isinstance(schema, dict)  # a JSON Schema, or none: the value is plain JSON
-        shape, kind = (schema or {}, Any) if given else (json_schema(schema), schema)
+        shape, kind = (schema or {}, Any) if given else (asked_schema(schema), schema)
         begin = f"signal|{check_text(name, 'signal')}"
         key = _next_try(activation, f"{begin}|{activation.nth(begin)}")
         terms = ops.NO_TERMS
         if key not in activation.pending.awaited and key not in activation.pending.signals:
             if isinstance(otherwise, Escalate):
                 raise InputError("otherwise", "nobody is asked, so nobody else can be")
+            check_wanted(schema)
             asking = {"deadline": deadline, "otherwise": otherwise}
             terms = read_terms(codec, activation.services.seams.clock.now(), asking, kind)
         wait = ops.SignalAwaited(activation.address, key, name, Raw(msgspec.json.encode(shape)), terms)

@@ -6,13 +6,15 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from msgspec import Raw
+from msgspec import Raw, to_builtins
 
 from windlass.core.codec import PLAIN, Codec
-from windlass.core.errors import InputError, WindlassError
+from windlass.core.errors import InputError, ValueNotKept, WindlassError
 from windlass.core.ops import NO_TERMS, Terms
+from windlass.core.schema import dumped
 from windlass.core.types import convert
 from windlass.core.words import Approve, Escalate, When
+from windlass.engine.inputs import spoken
 from windlass.policies.numbers import length
 
 UNITS = {"s": 1, "min": 60, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
@@ -101,10 +103,25 @@ def read_terms(codec: Codec, now: float, asking: Mapping[str, Any], kind: Any) -
     if otherwise is True or (isinstance(otherwise, str) and otherwise.strip().lower() in YES):
         raise InputError("otherwise", f"{otherwise!r}: a question that nobody answers is never taken as a yes")
     try:
-        encoded = codec.encode(convert(otherwise, kind, "otherwise"), "otherwise")
+        kept = _kept(codec, convert(otherwise, kind, "otherwise"), kind)
     except WindlassError as error:
-        raise InputError("otherwise", f"{otherwise!r} is no answer: {error.args[0]}") from error
-    return Terms(terms.to, due_at, "value", Raw(encoded.data), remind=terms.remind)
+        raise InputError("otherwise", f"{otherwise!r:.200} is no answer: {error.args[0]}", hint=error.hint) from error
+    return Terms(terms.to, due_at, "value", Raw(kept), remind=terms.remind)
+
+
+def _kept(codec: Codec, value: Any, kind: Any) -> bytes:
+    """Turn a value for later into what is kept: as an answer would be, from which the type makes it again."""
+    try:
+        return spoken(codec, value, "otherwise")
+    except ValueNotKept:
+        if kind is Any:
+            raise
+        try:
+            plain = to_builtins(value, enc_hook=dumped)
+        except (TypeError, ValueError, RecursionError):
+            plain = value
+        convert(plain, kind, "otherwise")
+        return spoken(codec, plain, "otherwise")
 
 
 def approval_terms(approve: str | Approve, now: float) -> Terms:

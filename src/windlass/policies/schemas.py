@@ -14,11 +14,12 @@ from typing import Any, Final
 import msgspec
 
 from windlass.core.annotations import field_types, named, optional_keys
+from windlass.core.asked import asked_schema
 from windlass.core.errors import DefinitionError, InputError
 from windlass.core.judged import Problem
 from windlass.core.secret import MASKS
 from windlass.core.shapes import family_of
-from windlass.core.types import convert, json_schema
+from windlass.core.types import convert
 from windlass.policies.parsers import Wanted
 
 MOST_PROBLEMS: Final = 20
@@ -96,7 +97,7 @@ def _of_type(given: Any) -> Schema:
     known = frozenset(field_types(given)) if isinstance(given, type) else frozenset()
     check = _validated if _is_model(given) else _converted
     return Schema(
-        given, _wanted(given), lambda value: check(value, given), lambda: json_schema(given), names, known or None
+        given, _wanted(given), lambda value: check(value, given), lambda: asked_schema(given), names, known or None
     )
 
 
