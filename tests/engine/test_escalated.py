@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from tests.engine.mortal import Death, House, go_on, simulate
-from windlass import Context, Pipeline, Recover, RecoveryAction, RunFailed, Runtime, TaskError, task
+from windlass import Context, Pipeline, Recover, RunFailed, Runtime, task
 from windlass.core.records import Question
+from windlass.engine import escalated
 
 
 @dataclass(frozen=True)
@@ -147,31 +148,69 @@ async def test_a_run_that_is_paused_stays_so_as_its_output_comes(runtime: Runtim
     assert (await kinds(runtime, run)).count("attempt.failed") == 1
 
 
-async def test_each_round_of_attempts_is_escalated_anew(runtime: Runtime) -> None:
-    tries = 0
-
-    def proposes(_: TaskError) -> RecoveryAction:
-        return Recover.escalate() if tries != 2 else Recover.abort()
-
-    @task(id="fails", recover=proposes)
-    async def fails(n: int) -> Amount:
-        nonlocal tries
-        tries += 1
-        raise ValueError("no")
-
-    run = (await runtime.run(Pipeline("failing", [fails], types=[Amount]), 5)).run
-    first = await the_question(runtime, run)
-    await runtime.rollback(run, "fails")
-    await runtime.resume(run)
-    with pytest.raises(RunFailed):
-        await runtime.wait(run)
-    await runtime.resume(run)
+@pytest.mark.parametrize("others", [(), (slow,)])
+async def test_an_answer_that_cannot_be_the_output_is_asked_again(runtime: Runtime, others: tuple[Any, ...]) -> None:
+    run = await runtime.start(failing("role:x", *others), 5)
+    for _ in range(200):
+        if await runtime.questions(run):
+            break
+        await asyncio.sleep(0.01)
+    seen = []
+    for n in (-1, -2, 3):
+        asked = await the_question(runtime, run)
+        seen.append(asked.id)
+        assert asked.terms.to == "role:x"
+        assert asked.about["failure"]["message"] == "no"
+        assert asked.prompt.count("\n(the last answer was refused: ") == (n != -1)
+        await runtime.answer(asked.id, {"n": n}, roles=["x"])
+        for _ in range(200):
+            if (await runtime.questions(run) or n == 3) and (await runtime.questions(run)) != [asked]:
+                break
+            await asyncio.sleep(0.01)
+    assert len(set(seen)) == 3
     await runtime.wait(run)
-    second = await the_question(runtime, run)
-    assert second.id != first.id
-    await runtime.answer(second.id, {"n": 3})
+    assert await status(runtime, run) == "completed"
+
+
+async def test_a_definition_that_returns_what_cannot_be_the_output_is_not_asked_again(runtime: Runtime) -> None:
+    calls = 0
+
+    @task(id="tries")
+    async def tries(input: dict[str, Any]) -> dict[str, int]:
+        nonlocal calls
+        calls += 1
+        return {"n": -1}
+
+    runtime._drives.learn(Pipeline("doc", [tries]))
+    run = (await runtime.run(failing("definition:doc"), 5)).run
+    await parked(runtime, run, 2)
+    asked = await the_question(runtime, run)
+    assert (asked.terms.to, calls) == ("", 1)
+    assert "negative" in asked.prompt
+    await runtime.answer(asked.id, {"n": 3})
     assert (await runtime.wait(run)).output == Amount(3)
-    assert tries == 3
+
+
+@pytest.mark.parametrize("was_refused", [False, True])
+async def test_what_older_code_asked_is_answered_or_asked_anew(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, *, was_refused: bool
+) -> None:
+    with monkeypatch.context() as patch:  # it named the question so, and left it at an answer that could not be
+        patch.setattr(escalated, "_next", lambda _, start: start.rpartition("|")[0])
+        patch.setattr(escalated, "ask_again", lambda *_: None)
+        run = (await runtime.run(failing(), 5)).run
+        first = await the_question(runtime, run)
+        if was_refused:
+            await runtime.answer(first.id, {"n": -1}, roles=["x"])
+            with pytest.raises(RunFailed):
+                await runtime.wait(run)
+    if was_refused:
+        await runtime.resume(run)
+        await runtime.wait(run)
+    asked = await the_question(runtime, run)
+    assert (asked.id == first.id) != was_refused
+    await runtime.answer(asked.id, {"n": 3}, roles=["x"])
+    assert (await runtime.wait(run)).output == Amount(3)
 
 
 async def test_a_fork_tries_again_what_waits_for_its_output(runtime: Runtime) -> None:

@@ -128,6 +128,8 @@ def _answer(drive: Drive, command: r.Command, found: Found) -> bool:
     drive.journal.note(ops.QuestionAnswered(address, asked.key, asked.id, value, asked.by, expired, context))
     if asked.key.startswith(KINDS):
         drive.journal.note(*answered(drive.journal, drive.ledger, pending, asked, list(found.happening)))
+    if asked.key.startswith(escalated.BEGINS):
+        escalated.ask_again(drive, asked, bytes(value))
     if is_of_budget(asked.key):
         raised(drive, asked.key, found.raising)
     drive.answered.append((address, asked.key))

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from windlass.core import ops
+from windlass.core import records as r
 from windlass.core.errors import InputError, WindlassError
 from windlass.core.pending import Pending
 from windlass.core.types import convert, json_schema
@@ -20,6 +21,7 @@ from windlass.engine.questions import question
 from windlass.engine.terms import target
 
 BEGINS = "escalate|"  # how the keys of these questions begin
+REFUSED = "\n(the last answer was refused"
 
 
 def put(drive: Drive, activation: Activation, failure: ops.Failure, to: str) -> None:
@@ -88,6 +90,24 @@ def _outcome(drive: Drive, address: str, value: bytes) -> Outcome:
     shape = activation.node.returns if activation.node.output is not None else dict
     answer = convert(activation.blueprint.codec.decode(value, trusted=True), shape, "answer")
     return Outcome(activation, *keep_writes(activation, answer))
+
+
+def ask_again(drive: Drive, asked: r.Question, value: bytes) -> None:
+    """Ask again, in the write that takes an answer, if that cannot be the output: a definition is not asked twice."""
+    address, terms = asked.address, asked.terms
+    pending = drive.position.pending.get(address, NOTHING)
+    if not pending.is_failed:
+        return
+    try:
+        _outcome(drive, address, value)
+    except WindlassError as error:
+        to = terms.was if terms.to.startswith("definition:") else terms.to
+        prompt = f"{asked.prompt.partition(REFUSED)[0]}{REFUSED}: {error})"
+        key = _next(pending, f"{BEGINS}{pending.attempts}|{pending.resets}.")
+        again = question(
+            drive.journal, address, key, prompt, msgspec.json.decode(asked.schema), asked.about, ops.Terms(to=to)
+        )
+        drive.journal.note(again)
 
 
 def go_on(drive: Drive, address: str) -> None:
