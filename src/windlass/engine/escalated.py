@@ -18,7 +18,7 @@ from windlass.engine.activation import NOTHING, Activation, Outcome
 from windlass.engine.drive import Drive
 from windlass.engine.execute import keep_writes
 from windlass.engine.questions import question
-from windlass.engine.terms import target
+from windlass.engine.terms import again, target
 
 BEGINS = "escalate|"  # how the keys of these questions begin
 REFUSED = "\n(the last answer was refused"
@@ -94,20 +94,18 @@ def _outcome(drive: Drive, address: str, value: bytes) -> Outcome:
 
 def ask_again(drive: Drive, asked: r.Question, value: bytes) -> None:
     """Ask again, in the write that takes an answer, if that cannot be the output: a definition is not asked twice."""
-    address, terms = asked.address, asked.terms
+    address = asked.address
     pending = drive.position.pending.get(address, NOTHING)
     if not pending.is_failed:
         return
     try:
         _outcome(drive, address, value)
     except WindlassError as error:
-        to = terms.was if terms.to.startswith("definition:") else terms.to
+        terms = again(asked.terms, drive.clock.now())
         prompt = f"{asked.prompt.partition(REFUSED)[0]}{REFUSED}: {error})"
         key = _next(pending, f"{BEGINS}{pending.attempts}|{pending.resets}.")
-        again = question(
-            drive.journal, address, key, prompt, msgspec.json.decode(asked.schema), asked.about, ops.Terms(to=to)
-        )
-        drive.journal.note(again)
+        schema = msgspec.json.decode(asked.schema)
+        drive.journal.note(question(drive.journal, address, key, prompt, schema, asked.about, terms))
 
 
 def go_on(drive: Drive, address: str) -> None:

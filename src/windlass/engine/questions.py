@@ -23,7 +23,7 @@ from windlass.core.types import convert, json_schema
 from windlass.core.words import Answered, When
 from windlass.engine.activation import Activation
 from windlass.engine.journal import Journal
-from windlass.engine.terms import read_terms
+from windlass.engine.terms import again, read_terms
 
 LOOK_SECONDS = 60.0  # the time of day may jump: a clock of a question that is far is looked at so often
 
@@ -61,10 +61,12 @@ async def put(activation: Activation, prompt: str, schema: Any, asking: Asking) 
     text, tries, codec, pending = prompt, 0, activation.blueprint.codec, activation.pending
     while pending.lapsed.get(f"{identity}|{tries}", pending.resets) < pending.resets:
         tries += 1  # a resume asks again what nobody answered in time
+    before: ops.Terms | None = None  # those of the question whose answer was refused
     while True:
         key, terms = f"{identity}|{tries}", ops.NO_TERMS
         if key not in activation.pending.asked:
-            terms = read_terms(codec, activation.services.seams.clock.now(), asking, kind)
+            now = activation.services.seams.clock.now()
+            terms = read_terms(codec, now, asking, kind) if before is None else again(before, now)
         raw = await ask(activation, key, text, shape, terms=terms)
         try:
             value = convert(codec.decode(raw, trusted=True), kind, "answer")
@@ -72,6 +74,7 @@ async def put(activation: Activation, prompt: str, schema: Any, asking: Asking) 
                 raise InputError("answer", wrong)  # noqa: TRY301
         except (InputError, DecodeError) as error:  # it was given by somebody who did not look at the schema
             text, tries = f"{prompt}\n(the last answer was refused: {error})", tries + 1
+            before = activation.pending.closed.get(key)
             continue
         return Answered(value, *activation.pending.heard.get(key, ("", {}))) if is_whole else value
 

@@ -316,7 +316,7 @@ def begin_anew(position: Position) -> None:
             pending.signals.pop(key, None)
         pending.awaited = {}
         pending.asked = {key: id_ for key, id_ in pending.asked.items() if key in pending.answers}
-        pending.terms, pending.lapsed = {}, {}
+        pending.terms, pending.closed, pending.lapsed = {}, {}, {}
         pending.intents, pending.outcomes, pending.cleared = {}, {}, set()
 
 
