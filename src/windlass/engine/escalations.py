@@ -38,7 +38,6 @@ from windlass.engine.outputs import show
 BEGIN = "definition:"
 TAG = "escalation"  # of a run that was started on a question: the question's id
 MOST_STATE = 64 << 10  # bytes of a run's channels that are handed over, and back
-EVER = 1_000_000
 
 
 def bind(control: Control) -> None:
@@ -55,7 +54,7 @@ async def _begun(control: Control, id_: str) -> str:
 
 
 async def _over(control: Control, record: r.RunRecord) -> None:
-    with suppress(StoreError):
+    with suppress(StoreError):  # a worker will look again
         await ended(control, record)
 
 
@@ -74,7 +73,7 @@ async def look(control: Control, since: float | None, limit: int) -> list[str]:
     started = await handing.look(control, since, limit)
     if since is not None:
         return started
-    for asked in await control.store.find(queries.Questions(limit=EVER)):
+    for asked in await control.store.find(queries.Questions(limit=queries.EVER)):
         if asked.terms.to.removeprefix(BEGIN) in control.drives.blueprints and asked.terms.to.startswith(BEGIN):
             run = run_of(asked.id, asked.terms.to.removeprefix(BEGIN))
             found = await control.store.find(queries.Runs(ids=(run,)))

@@ -16,6 +16,7 @@ from msgspec import Raw
 
 from windlass.core import changes, ops
 from windlass.core import records as r
+from windlass.core.clock import LOOK_SECONDS
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import DecodeError, InputError, QuestionExpired
 from windlass.core.schema import misfit
@@ -24,8 +25,6 @@ from windlass.core.words import Answered, When
 from windlass.engine.activation import Activation
 from windlass.engine.journal import Journal
 from windlass.engine.terms import again, read_terms
-
-LOOK_SECONDS = 60.0  # the time of day may jump: a clock of a question that is far is looked at so often
 
 
 class Asking(TypedDict, total=False):
@@ -71,7 +70,7 @@ async def put(activation: Activation, prompt: str, schema: Any, asking: Asking) 
         try:
             value = convert(codec.decode(raw, trusted=True), kind, "answer")
             if given and (wrong := misfit(msgspec.json.decode(raw), shape)):
-                raise InputError("answer", wrong)  # noqa: TRY301
+                raise InputError("answer", wrong)  # noqa: TRY301 -- refused as what has another type
         except (InputError, DecodeError) as error:  # it was given by somebody who did not look at the schema
             text, tries = f"{prompt}\n(the last answer was refused: {error})", tries + 1
             before = activation.pending.closed.get(key)
