@@ -349,6 +349,11 @@ def answers_made_again() -> None:
     real = put(Position, "_note", note)
 
 
+def begin_on_what_was() -> None:
+    """Let a turn begin though the one whose state it has read went on meanwhile."""
+    real: Callable[..., bool] = put(World, "waits", lambda world, record, after, _: real(world, record, after, 0))
+
+
 OUTSIDE = (masks_find_nothing, one_tenant_first, answers_made_again)
 LIMITED = (escrow_not_written_off, probe_for_everybody, attempts_reset_at_claim)
 MUTANTS: dict[str, Callable[[], None]] = {
@@ -357,7 +362,7 @@ MUTANTS: dict[str, Callable[[], None]] = {
         no_key, epoch_in_key, no_compare_and_set, no_fence, record_before_call, acknowledge_before_commit,
         checkpoint_outside_transaction, event_before_commit, half_applied_reducer, resume_not_unique,
         digest_not_checked, compaction_drops_an_item, call_again, believe, forget_calls, gap_not_seen,
-        failed_sync_believed, *LIMITED, *OUTSIDE,
+        failed_sync_believed, begin_on_what_was, *LIMITED, *OUTSIDE,
     )
 }  # fmt: skip
 

@@ -32,6 +32,7 @@ REACHED = (
     "budget raised", "breaker opened", "breaker half-open", "breaker closed by its probe", "probe died", "limit held",
     "permit passed on", "wrapped up", "the deadline was first", "the answer was first", "escalated in time",
     "signals taken back", "thread: interrupt", "thread: rollback", "thread: one queued behind one that waits",
+    "thread: resume met nothing", "thread: resume met TurnOver", "thread: rollback met TurnOver",
     "letter: attempts", "letter: budget", "letter: run timeout",
 )  # fmt: skip
 

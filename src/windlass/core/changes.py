@@ -96,13 +96,17 @@ class CommandPut(Struct, frozen=True, gc=False):
 
 
 class TurnBegun(Struct, frozen=True, gc=False):
-    """Let a turn begin: `OutOfTurn` unless all turns before it are over, and nobody asked `after` to go on.
+    """Let a turn begin: `OutOfTurn` unless all turns before it are over and `after` stands as it was read.
+
+    That is: its last event is `seq`, nobody asked it to go on, and no turn between the two has begun.
 
     Args:
         after: the run whose state it begins with; empty for none.
+        seq: the last event that this run had; 0 if its state is not read again.
     """
 
     after: str
+    seq: int = 0
 
 
 Change: TypeAlias = (

@@ -127,8 +127,8 @@ def taken(record: RunRecord) -> OutOfTurn:
 
 
 def waits(run: str) -> OutOfTurn:
-    """Say that a turn cannot begin before its time."""
-    return OutOfTurn(f"run {run}: a turn before it is not over")
+    """Say that a turn cannot begin before its time, nor with what is no longer so."""
+    return OutOfTurn(f"run {run}: a turn before it is not over, or has gone on")
 
 
 def over(command: Command, later: str) -> TurnOver:

@@ -169,8 +169,8 @@ class MemoryStore:
                     apply.append(partial(world.keep, blob))
                 case changes.RunPut() if kept is not None:
                     apply += self._born(change)
-                case changes.TurnBegun(after) if kept is not None:
-                    if world.waits(kept.record, after):
+                case changes.TurnBegun(after, seq) if kept is not None:
+                    if world.waits(kept.record, after, seq):
                         raise checks.waits(run)
                 case changes.CommandPut(command) if kept is not None:
                     apply.append(partial(world.post, command, checks.encoded(command)))

@@ -104,13 +104,17 @@ class World:
         turns = self.turns(record)
         return any(kept.head.status not in OVER for kept in turns[: _below(turns, place_of(record))])
 
-    def waits(self, record: RunRecord, after: str) -> bool:
-        """Say whether a turn has to wait: one before it is live, or one since `after` was asked to go on."""
-        turns, since = self.turns(record), self.runs.get(after)
-        first = 0 if since is None else _above(turns, since.place)
-        asked = turns[first : _below(turns, place_of(record))] + ([] if since is None else [since])
-        return self.is_behind(record) or any(
-            is_reopening(COMMAND.decode(body)) for kept in asked for body in kept.waiting.values()
+    def waits(self, record: RunRecord, after: str, seq: int) -> bool:
+        """Say whether a turn has to wait, or to be begun otherwise; see `changes.TurnBegun`."""
+        turns, base = self.turns(record), self.runs.get(after)
+        first = 0 if base is None else _above(turns, base.place)
+        between = turns[first : _below(turns, place_of(record))]
+        asked = between if base is None else [*between, base]
+        return (
+            self.is_behind(record)
+            or any(is_reopening(COMMAND.decode(body)) for kept in asked for body in kept.waiting.values())
+            or any(kept.head.n or kept.head.branch for kept in between)
+            or (base is not None and seq not in (0, base.head.seq))
         )
 
     def follower(self, record: RunRecord) -> str:

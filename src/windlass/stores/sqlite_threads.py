@@ -27,9 +27,9 @@ def check_begin(link: Link, no: int | None, run: str, begins: TurnBegun) -> None
     """Refuse to let a turn begin before its time.
 
     Raises:
-        OutOfTurn: a turn before it is not over, or was asked to go on.
+        OutOfTurn: a turn before it is not over, was asked to go on, or has gone on.
     """
-    if no is None or link.value(SQL["turn_waits"], (no, begins.after)) is not None:
+    if no is None or link.value(SQL["turn_waits"], (no, begins.after, begins.seq)) is not None:
         raise waits(run)
 
 

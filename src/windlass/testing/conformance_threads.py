@@ -41,12 +41,12 @@ async def queue(store: Store, *turns: int, **fields: Any) -> None:
         await store.create(record, unbegun(record.id), None)
 
 
-async def begin(store: Store, turn: int, after: str = "", part: int = 0, **fields: Any) -> None:
+async def begin(store: Store, turn: int, after: str = "", part: int = 0, read: int = 0, **fields: Any) -> None:
     """Let a turn begin; it stays owned."""
     run = a_turn(turn, part).id
     record = await store.claim(run, ME)
     await store.commit(
-        a_write(run, epoch=record.epoch, after=record.head.seq, changes=(TurnBegun(after),), **fields)
+        a_write(run, epoch=record.epoch, after=record.head.seq, changes=(TurnBegun(after, read),), **fields)
     )  # fmt: skip
 
 
@@ -184,6 +184,28 @@ class ThreadChecks(Place):
         else:
             await begin(store, 2, "chat-1")
 
+    async def test_a_turn_begins_with_what_still_stands(self, store: Store) -> None:
+        await queue(store, 1, 2)
+        await begin(store, 1)
+        await end(store, 1, FAILED)
+        (read,) = await store.find(Runs(ids=("chat-1",)))
+        await begin_again(store, 1, COMPLETED)  # it was resumed, and has ended again
+        with pytest.raises(OutOfTurn):
+            await begin(store, 2, "chat-1", read=read.head.seq)
+        (read,) = await store.find(Runs(ids=("chat-1",)))
+        await begin(store, 2, "chat-1", read=read.head.seq)
+
+    async def test_a_turn_begins_with_the_last_that_has_begun(self, store: Store) -> None:
+        await queue(store, 1, 2, 3)
+        await begin(store, 1)
+        await end(store, 1)
+        await begin(store, 2, "chat-1")
+        await end(store, 2)
+        for before in ("chat-1", "", "nobody"):
+            with pytest.raises(OutOfTurn):
+                await begin(store, 3, before)
+        await begin(store, 3, "chat-2")
+
     async def test_a_turn_does_not_go_on_once_the_next_has_begun(self, store: Store) -> None:
         await queue(store, 1, 2)
         await begin(store, 1)
@@ -245,8 +267,8 @@ class ThreadChecks(Place):
 
     async def test_of_a_thread_the_last_turn_is_pruned_last(self, store: Store) -> None:
         await queue(store, 1, 2, 3)
-        for turn in (1, 2):
-            await begin(store, turn)
+        for turn, after in ((1, ""), (2, "chat-1")):
+            await begin(store, turn, after)
             await end(store, turn, FAILED if turn == 1 else COMPLETED)
         done = await store.maintain("prune", before=NOON * 2)
         assert (done["runs"], done["kept"]) == (0, {"turn": 1})  # the third will begin with its state

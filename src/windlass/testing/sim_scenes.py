@@ -27,6 +27,7 @@ from windlass.testing.sim_frames import FRAMES
 from windlass.testing.sim_people import PEOPLE
 from windlass.testing.sim_play import Outcome, Scene, Simulation, here
 from windlass.testing.sim_process import PROCESS
+from windlass.testing.sim_reopened import REOPENED
 from windlass.testing.sim_signals import SIGNALS
 from windlass.testing.sim_threads import THREADS
 
@@ -386,6 +387,7 @@ SCENES: dict[str, Scene] = {
         *FAMILY,
         *FRAMES,
         *THREADS,
+        *REOPENED,
         *BOUNDS,
     )
 }

@@ -4,7 +4,8 @@ SELECT 1 FROM runs INDEXED BY runs_turns
 WHERE thread = ?1 AND tenant = ?2 AND definition = ?3 AND place = ?4 AND place IS NOT NULL;
 
 -- name: turn_waits
--- Say whether a turn has to wait: one before it is live, or one since `after` was asked to go on.
+-- Say whether a turn has to wait: one before it is live, or one since `after` was asked to go on; or to be begun
+-- otherwise: one since `after` has begun, or `after` has gone on.
 SELECT 1 FROM runs AS mine
 WHERE mine.no = ?1 AND (
     EXISTS (
@@ -26,6 +27,14 @@ WHERE mine.no = ?1 AND (
         AND before.place > coalesce((SELECT place FROM runs WHERE id = ?2), 0)
         AND json_extract(CAST(commands.body AS TEXT), '$.verb') IN ('resume', 'rollback')
     )
+    OR EXISTS (
+        SELECT 1 FROM runs AS before INDEXED BY runs_turns
+        WHERE before.thread = mine.thread AND before.tenant = mine.tenant AND before.definition = mine.definition
+        AND before.place < mine.place AND before.place IS NOT NULL
+        AND before.place > coalesce((SELECT place FROM runs WHERE id = ?2), 0)
+        AND (before.n > 0 OR before.branch > 0)
+    )
+    OR EXISTS (SELECT 1 FROM runs AS base WHERE base.id = ?2 AND ?3 > 0 AND base.seq <> ?3)
 );
 
 -- name: turn_is_behind
