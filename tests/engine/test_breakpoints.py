@@ -143,6 +143,44 @@ async def test_tasks_have_them_and_values_keep_their_types(runtime: Runtime) -> 
     assert seen == [Draft("c", 5)]
 
 
+@dataclass(frozen=True)
+class Short:
+    """What its schema does not say in full."""
+
+    text: str
+
+    def __post_init__(self) -> None:
+        if len(self.text) > 9:
+            raise ValueError("too long")
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+async def test_an_edit_that_the_type_refuses_is_asked_for_again(runtime: Runtime, side: str) -> None:
+    ran: list[str] = []
+    declared = Approve("user:ann", deadline="2 h")
+
+    @task(id="a", after=declared if side == "after" else None)
+    async def a(n: int) -> Short:
+        ran.append("a")
+        return Short("one")
+
+    @task(id="b", before=declared if side == "before" else None)
+    async def b(a: Short) -> str:
+        ran.append("b")
+        return a.text
+
+    run = (await runtime.run(Pipeline("p", [a, b], types=[Short]), 1)).run
+    first = await the_question(runtime, run)
+    await runtime.answer(first.id, {"edit": {"a": {"text": "far too long"}}}, by="ann")
+    await runtime.wait(run)
+    second = await the_question(runtime, run)
+    assert "too long" in second.prompt
+    assert (second.about, second.terms.to, second.terms.due_at) == (first.about, "user:ann", first.terms.due_at)
+    await runtime.answer(second.id, {"edit": {"a": {"text": "two"}}}, by="ann")
+    assert (await runtime.wait(run)).output == "two"
+    assert ran == ["a", "b"]
+
+
 async def test_each_element_of_a_map_has_its_own(runtime: Runtime) -> None:
     @task
     async def numbers(n: int) -> list[int]:

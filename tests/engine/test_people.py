@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from enum import Enum
 from hashlib import sha256
 from typing import Annotated, Any, TypedDict
 from uuid import UUID
 
 import pytest
-from msgspec import json
+from msgspec import Raw, json
 from pydantic import BaseModel, Field, field_validator
 
 from windlass import Answered, Context, Escalate, Graph, Pipeline, Recover, RunFailed, Runtime, append, task
@@ -25,9 +26,11 @@ from windlass.core.errors import (
     RunState,
     WindlassError,
 )
+from windlass.core.ops import Terms
 from windlass.core.queries import Questions
 from windlass.core.records import Command, Question
 from windlass.engine import escalations
+from windlass.engine.terms import again
 
 
 @dataclass
@@ -62,6 +65,25 @@ class Rate:
 ID = UUID("00000000-0000-4000-8000-000000000000")
 
 
+@dataclass(frozen=True)
+class Positive:
+    """What its schema does not say in full."""
+
+    n: int
+
+    def __post_init__(self) -> None:
+        if self.n < 0:
+            raise ValueError("negative")
+
+
+class Verdict(Enum):
+    """A yes by its value, a yes by its name, and a no."""
+
+    GO = "approve"
+    APPROVE = "go"
+    NO = "no"
+
+
 async def kinds(runtime: Runtime, run: str) -> list[str]:
     return [event.type async for event in runtime.events(run)]
 
@@ -79,7 +101,7 @@ def asking(name: str = "asking", schema: Any = str, **terms: Any) -> Pipeline:
         except QuestionExpired as error:
             return f"expired: {error.code}"
 
-    return Pipeline(name, [asks], types=[Decision, Answered])
+    return Pipeline(name, [asks], types=[Decision, Positive, Answered])
 
 
 # Who may answer
@@ -110,6 +132,28 @@ async def test_a_question_is_answered_by_whom_it_is_put_to(
 async def test_a_question_to_nobody_is_refused(runtime: Runtime, to: Any) -> None:
     with pytest.raises(RunFailed, match="nobody"):
         await runtime.run(asking(to=to), 1)
+
+
+@pytest.mark.parametrize("to", ["role:cfo", "role:staff"])
+async def test_who_is_no_longer_asked_as_the_answer_arrives_is_refused(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch, to: str
+) -> None:
+    run = (await runtime.run(asking(to="user:ann"), 1)).run
+    asked, post = await the_question(runtime, run), runtime.store.post
+    passed: list[str] = []
+
+    async def slow(command: Command) -> bool:
+        if command.verb == "answer" and not passed:
+            passed.append(await runtime.escalate(asked.id, to))
+        return await post(command)
+
+    monkeypatch.setattr(runtime.store, "post", slow)
+    with pytest.raises(NotForYou, match="cfo") if to == "role:cfo" else _nothing():
+        await runtime.answer(asked.id, "yes", by="ann", roles=["staff"])
+    if to == "role:cfo":
+        assert (await the_question(runtime, run)).terms.to == to
+        await runtime.answer(asked.id, "yes", roles=["cfo"])
+    assert (await runtime.wait(run)).output == "yes"
 
 
 # What may be answered
@@ -380,8 +424,9 @@ async def test_terms_that_cannot_be_are_refused(runtime: Runtime, terms: dict[st
 async def test_no_clock_says_yes(runtime: Runtime) -> None:
     @task
     async def asks(n: int, ctx: Context) -> str:
-        with pytest.raises(InputError, match="never taken as a yes"):
-            await ctx.ask("Ship?", bool, deadline="1h", otherwise=True)
+        for kind, yes in ((bool, True), (str, " Allow"), (Verdict, Verdict.GO), (Verdict, "go")):
+            with pytest.raises(InputError, match="never taken as a yes"):
+                await ctx.ask("Ship?", kind, deadline="1h", otherwise=yes)
         return "refused"
 
     assert (await runtime.run(Pipeline("refused", [asks]), 1)).output == "refused"
@@ -402,6 +447,29 @@ async def test_a_resume_asks_again_what_expired(runtime: Runtime) -> None:
     await runtime.wait(run)
     await runtime.answer((await the_question(runtime, run)).id, "now")
     assert (await runtime.wait(run)).output == "now"
+
+
+async def test_a_refused_answer_moves_neither_deadline_nor_addressee(runtime: Runtime) -> None:
+    definition = asking(schema=Positive, to="user:ann", deadline="2 h", remind="1 h", otherwise=Positive(7))
+    run = (await runtime.run(definition, 1)).run
+    first = await the_question(runtime, run)
+    await runtime.escalate(first.id, "user:bob")
+    await runtime.answer(first.id, {"n": -1}, by="bob")
+    for _ in range(200):
+        asked = await runtime.questions(run)
+        if asked and asked[0].id != first.id:
+            break
+        await asyncio.sleep(0.01)
+    (second,) = await runtime.questions(run)
+    was, now = first.terms, second.terms
+    assert (now.to, now.due_at, now.remind, now.otherwise) == ("user:bob", was.due_at, was.remind, "value")
+    await runtime.answer(second.id, {"n": 7}, by="bob")
+    assert (await runtime.wait(run)).output == Positive(7)
+
+
+def test_what_is_asked_again_is_not_asked_of_a_definition_nor_reminded_of_twice() -> None:
+    terms = Terms("definition:doc", 9.0, "value", Raw(b"7"), remind=(3.0, 5.0), was="user:ann")
+    assert again(terms, 3.0) == Terms("user:ann", 9.0, "value", Raw(b"7"), remind=(5.0,))
 
 
 # Never another question's answer
@@ -704,6 +772,31 @@ async def test_a_definition_that_gives_no_answer_gives_the_question_back(runtime
         await asyncio.sleep(0.01)
     await runtime.answer(asked.id, 5, by="ann")
     assert (await runtime.wait(run)).output == 5
+
+
+async def test_a_definition_gives_nothing_back_that_was_put_to_somebody_else(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = (await runtime.run(asking(schema=int, to="user:ann"), 7)).run
+    asked, post = await the_question(runtime, run), runtime.store.post
+    passed: list[str] = []
+
+    async def slow(command: Command) -> bool:
+        if command.by == "definition:deciding" and not passed:  # its text is no number: it gives the question back
+            passed.append(await runtime.escalate(asked.id, "role:cfo"))
+        return await post(command)
+
+    monkeypatch.setattr(runtime.store, "post", slow)
+    await runtime.wait(await runtime.escalate(asked.id, deciding))
+    for _ in range(200):
+        if passed:
+            break
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.05)
+    assert passed
+    assert (await the_question(runtime, run)).terms.to == "role:cfo"
+    await runtime.answer(asked.id, 3, roles=["cfo"])
+    assert (await runtime.wait(run)).output == 3
 
 
 class _nothing:  # noqa: N801 -- a context

@@ -32,6 +32,9 @@ PROMISES: dict[str, dict[str, str]] = {  # method → sentence of its docstring 
         "an_answer_needs_a_question_of_the_run",
         "AlreadyAnswered: the question is not open; nothing was written": "a_second_answer_is_refused "
         "a_closed_question_takes_no_answer",
+        "NotForYou: it is put to somebody else than the command says (`asked`); nothing was written": (
+            "what_is_meant_for_another_addressee_is_refused"
+        ),
         "QuestionExpired: its deadline has passed; nothing was written": "an_answer_after_the_deadline_is_refused "
         "the_clock_may_answer_after_the_deadline",
     },

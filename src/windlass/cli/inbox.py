@@ -19,13 +19,12 @@ from windlass.cli.steer import Edits, user
 from windlass.cli.store import seconds
 from windlass.cli.values import read_answer, read_pairs
 from windlass.core.errors import DefinitionUnknown, InputError, QuestionUnknown, RunFailed
-from windlass.core.queries import Questions
+from windlass.core.queries import EVER, Questions
 from windlass.core.records import Question
 from windlass.core.shown import capped
 from windlass.engine.runtime import Runtime
 from windlass.engine.terms import PEOPLE
 
-EVER = 1_000_000
 Role = Annotated[tuple[str, ...], Parameter(help="A role of whoever answers; as often as needed.")]
 Value = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
 Why = Annotated[str, Parameter(help="Why, for the record.")]

@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 T = TypeVar("T")
 Signal = threading.Event  # for a thread that waits and is told to stop
 this_thread = threading.get_ident
+LOOK_SECONDS = 60.0  # the time of day may jump: whoever waits for a time that is far looks at it so often
 
 
 class Clock(Protocol):

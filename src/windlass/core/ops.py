@@ -8,6 +8,7 @@ from windlass.core.audit import Account
 from windlass.core.judged import Problem
 
 NULL = Raw(b"null")  # a default: msgspec has no union of Raw and None
+DEADLINE = "deadline"  # who answered, where it was the clock
 
 
 class Failure(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -151,6 +152,11 @@ class Terms(Struct, frozen=True, gc=False, omit_defaults=True):
         """Show the terms as plain JSON, without what is not declared."""
         shown: dict[str, Any] = json.decode(json.encode(self))
         return shown
+
+
+def lapse_of(id_: str) -> str:
+    """Name the command by which a question's deadline is applied: there is one, whoever posts it."""
+    return f"{id_}|{DEADLINE}"
 
 
 NO_TERMS = Terms()

@@ -34,6 +34,7 @@ class Pending(Struct, omit_defaults=True):
     asked: dict[str, str] = {}  # question key → id
     answers: dict[str, Raw] = {}
     terms: dict[str, ops.Terms] = {}  # of open questions that have any
+    closed: dict[str, ops.Terms] = {}  # of answered questions, as they stood
     lapsed: dict[str, int] = {}  # questions that nobody answered in time → resets by then
     heard: dict[str, tuple[str, dict[str, Any]]] = {}  # who answered, and where an escalation found it
     stale: set[str] = set()  # keys of open questions that were asked before the state, or the code, was changed
@@ -90,7 +91,8 @@ def note_question(pending: Pending, op: ops.QuestionAsked | ops.QuestionAnswered
         return
     pending.answers[op.key] = op.value
     pending.stale.discard(op.key)
-    pending.terms.pop(op.key, None)
+    if (terms := pending.terms.pop(op.key, None)) is not None:
+        pending.closed[op.key] = terms
     if op.by or op.context:
         pending.heard[op.key] = (op.by, op.context)
     if op.expired == "reject":
@@ -104,15 +106,16 @@ def tick(pending: Pending, said: r.Said) -> None:
         pending.fired.add(details["due_at"])
         return
     key = next((key for key, id_ in pending.asked.items() if id_ == details["id"]), "")
-    terms = pending.terms.get(key, ops.NO_TERMS)
+    known = pending.closed if key in pending.answers else pending.terms  # it may be answered in the same row
+    terms = known.get(key, ops.NO_TERMS)
     if said.type == "question.withdrawn":
         pending.asked.pop(key, None)
         pending.stale.discard(key)
         pending.terms.pop(key, None)
     elif said.type == "question.reminded":
-        pending.terms[key] = replace(terms, remind=tuple(at for at in terms.remind if at != details["due_at"]))
+        known[key] = replace(terms, remind=tuple(at for at in terms.remind if at != details["due_at"]))
     elif key:
-        pending.terms[key] = onward(terms, details["to"], is_due=bool(details.get("expired")))
+        known[key] = onward(terms, details["to"], is_due=bool(details.get("expired")))
 
 
 def onward(terms: ops.Terms, to: str, *, is_due: bool) -> ops.Terms:

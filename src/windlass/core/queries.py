@@ -10,6 +10,7 @@ from windlass.core.states import Status
 from windlass.core.tallies import Tally
 
 T = TypeVar("T")
+EVER = 1_000_000  # a limit for who wants all
 
 
 class Query(Struct, Generic[T], frozen=True, kw_only=True):

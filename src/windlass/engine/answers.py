@@ -5,6 +5,7 @@ its question keeps, so no definition is needed, and a bad one leaves the questio
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -65,9 +66,15 @@ async def answer(
         QuestionExpired: its deadline has passed.
         ValueNotKept, ValueTooLarge: the answer cannot be kept; as with all of these, the question stays as it is.
     """
-    asked = await find(control, id_)
-    if not may_answer(asked.terms.to, by, roles, tenant):
-        raise NotForYou(f"question {id_} of run {asked.run} is put to {asked.terms.to}, not to {by or 'nobody named'}")
+    asked, before = await find(control, id_), None
+    while may_answer(to := asked.terms.to, by, roles, tenant) and to != before:
+        with suppress(NotForYou):  # it was put to somebody else since: that may be the same person
+            return await _post(control, asked, value, by, context)
+        asked, before = await find(control, id_), to
+    raise NotForYou(f"question {id_} of run {asked.run} is put to {to}, not to {by or 'nobody named'}")
+
+
+async def _post(control: Control, asked: r.Question, value: Any, by: str, context: Mapping[str, Any] | None) -> None:
     known = control.drives.blueprints.get((await reads.get(control.store, asked.run)).definition)
     encoded = spoken(known.codec if known is not None else PLAIN, value)
     if asked.status in CLOSED and bytes(asked.answer) == encoded:
@@ -76,9 +83,9 @@ async def answer(
         check(asked, value)
     more: dict[str, Any] = {"context": dict(context)} if context else {}
     try:
-        await control.post(asked.run, "answer", by, question=id_, value=Raw(encoded), **more)
+        await control.post(asked.run, "answer", by, question=asked.id, value=Raw(encoded), asked=asked.terms.to, **more)
     except AlreadyAnswered:
-        now = await find(control, id_)
+        now = await find(control, asked.id)
         if now.status not in CLOSED or bytes(now.answer) != encoded:
             raise
 

@@ -30,7 +30,6 @@ from windlass.policies.permission import Kind, Layer
 
 VERDICT = {"type": "string", "enum": ["allow", "deny"]}
 WINDOW_SECONDS = 3600.0
-EVER = 1_000_000  # questions of a run that are looked at
 BEGIN = "permit|"
 
 
@@ -156,7 +155,7 @@ async def _too_many(activation: Activation, to: str) -> str:
     services, journal, guard = activation.services, activation.journal, activation.guard
     now, most = services.seams.clock.now(), services.platform.approvals
     if guard.approvals is None:
-        query = queries.Questions(run=journal.record.id, statuses=None, limit=EVER)
+        query = queries.Questions(run=journal.record.id, statuses=None, limit=queries.EVER)
         found = await journal.store.find(query)
         guard.approvals = [asked.asked_at for asked in found if asked.key.startswith(BEGIN)]
     guard.approvals = [at for at in guard.approvals if at > now - WINDOW_SECONDS]

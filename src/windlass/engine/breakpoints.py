@@ -14,7 +14,7 @@ from msgspec import Raw
 from windlass.core import ops
 from windlass.core.asked import asked_schema
 from windlass.core.blueprint import Param
-from windlass.core.errors import Rejected
+from windlass.core.errors import DecodeError, InputError, Rejected
 from windlass.core.pieces import inside
 from windlass.core.records import Finished
 from windlass.core.shown import capped, escaped
@@ -22,7 +22,7 @@ from windlass.core.types import convert
 from windlass.engine.activation import Activation
 from windlass.engine.questions import ask
 from windlass.engine.showing import readable, spelled
-from windlass.engine.terms import approval_terms
+from windlass.engine.terms import again, approval_terms
 
 FINISHED = msgspec.json.Decoder(Finished)
 SHOWN = ("channel", "item", "payload", "upstreams")
@@ -74,27 +74,46 @@ def _kept(activation: Activation) -> str:
 
 
 async def _look(activation: Activation, side: str, text: str, kinds: Mapping[str, Any]) -> dict[str, Any]:
-    """Ask, and return the edits by name, each of its type."""
-    node, pending = activation.node, activation.pending
+    """Ask until the answer can be taken, and return the edits by name, each of its type."""
+    node = activation.node
     digest = sha256(text.encode()).hexdigest()[:16]
-    declared = node.before if side == "before" else node.after
-    key, terms = f"{side}|{digest}|{pending.resets}", ops.NO_TERMS
-    if key not in pending.asked:
-        terms = approval_terms(declared or "", activation.services.seams.clock.now())
+    identity = key = f"{side}|{digest}|{activation.pending.resets}"
     about = {"breakpoint": side, "node": node.id, "shown": capped(text)}
     word = "is about to run with" if side == "before" else "has written"
     said = escaped(f"{activation.address} {word} what is shown. Approve, edit, or reject?")
-    raw = await ask(activation, key, said, verdict_schema(kinds), about, terms)
-    verdict = activation.blueprint.codec.decode(raw, trusted=True)
+    wrong, tries, before = "", 0, None
+    while True:
+        terms = _terms(activation, side, before) if key not in activation.pending.asked else ops.NO_TERMS
+        raw = await ask(activation, key, said + wrong, verdict_schema(kinds), about, terms)
+        try:
+            edits = _edits(activation.blueprint.codec.decode(raw, trusted=True), kinds)
+        except (InputError, DecodeError) as error:  # the schema takes it, and the type does not
+            wrong = f"\n(the last answer was refused: {escaped(str(error))})"
+            tries, before = tries + 1, activation.pending.closed.get(key)
+            key = f"{identity}.{tries}"
+        else:
+            if edits is None:
+                by = activation.pending.heard.get(key, ("", {}))[0]
+                when = "before it ran" if side == "before" else "before what it wrote was settled"
+                raise Rejected(f"{activation.address}: rejected{f' by {by}' if by else ''} {when}")
+            return edits
+
+
+def _terms(activation: Activation, side: str, before: ops.Terms | None) -> ops.Terms:
+    """Read who is asked, and until when; as `before` if their last answer was refused."""
+    declared = activation.node.before if side == "before" else activation.node.after
+    now = activation.services.seams.clock.now()
+    return approval_terms(declared or "", now) if before is None else again(before, now)
+
+
+def _edits(verdict: Any, kinds: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Read an answer: the edits, none if it approves; None if it rejects."""
     if verdict == "approve":
         return {}
-    if isinstance(verdict, Mapping) and isinstance(verdict.get("edit"), Mapping):
-        edits = verdict["edit"]
-        if edits.keys() <= kinds.keys():
-            return {name: convert(value, kinds[name], f"edit.{name}") for name, value in edits.items()}
-    by = activation.pending.heard.get(key, ("", {}))[0]
-    when = "before it ran" if side == "before" else "before what it wrote was settled"
-    raise Rejected(f"{activation.address}: rejected{f' by {by}' if by else ''} {when}")
+    edits = verdict.get("edit") if isinstance(verdict, Mapping) else None
+    if not isinstance(edits, Mapping) or not edits.keys() <= kinds.keys():
+        return None
+    return {name: convert(value, kinds[name], f"edit.{name}") for name, value in edits.items()}
 
 
 def verdict_schema(kinds: Mapping[str, Any]) -> dict[str, Any]:

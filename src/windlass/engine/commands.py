@@ -11,8 +11,8 @@ from windlass.core import records as r
 from windlass.core.errors import RunState, WindlassError
 from windlass.core.letters import DeadLetter
 from windlass.core.states import CANCELLED, COMPLETED, CREATED, FAILED, PAUSED, RUNNING, Status
-from windlass.core.types import convert
-from windlass.engine.activation import NOTHING, Outcome
+from windlass.engine import escalated
+from windlass.engine.activation import NOTHING
 from windlass.engine.continued import next_of
 from windlass.engine.dead import is_collected
 from windlass.engine.deadlines import passed_on, ring
@@ -20,7 +20,6 @@ from windlass.engine.doubts import KINDS, answered, is_doubtful
 from windlass.engine.drive import Drive
 from windlass.engine.edges import is_of_budget, raised, raising
 from windlass.engine.entry import freshen
-from windlass.engine.execute import keep_writes
 from windlass.engine.initiate import edit
 from windlass.engine.inputs import unpacked
 from windlass.engine.kin import heard, is_decided, resume
@@ -130,9 +129,8 @@ def _answer(drive: Drive, command: r.Command, found: Found) -> bool:
     drive.journal.note(ops.QuestionAnswered(address, asked.key, asked.id, value, asked.by, expired, context))
     if asked.key.startswith(KINDS):
         drive.journal.note(*answered(drive.journal, drive.ledger, pending, asked, list(found.happening)))
-    if asked.key.startswith("escalate|"):
-        _take_output(drive, address, bytes(value))
-        return True
+    if asked.key.startswith(escalated.BEGINS):
+        escalated.ask_again(drive, asked, bytes(value))
     if is_of_budget(asked.key):
         raised(drive, asked.key, found.raising)
     drive.answered.append((address, asked.key))
@@ -143,25 +141,10 @@ def hear_of_answers(drive: Drive) -> None:
     """Let activations go on whose answers are folded by now: all that came together."""
     answers, drive.answered = drive.answered, []
     for address, key in answers:
-        drive.go_on(address, key)
-
-
-def _take_output(drive: Drive, address: str, value: bytes) -> None:
-    """Take a person's answer as the output of an activation that was escalated."""
-    activation = drive.activation(address)
-    node = activation.node
-    try:
-        shape = node.returns if node.output is not None else dict
-        finished, known = keep_writes(
-            activation, convert(drive.blueprint.codec.decode(value, trusted=True), shape, "answer")
-        )
-    except WindlassError as error:
-        drive.journal.say("policy.clamped", address, proposed="escalate", why=str(error))
-        failure = activation.pending.failure
-        drive.failure = drive.failure or (None if failure is None else (address, failure))  # nobody is asked any more
-        return
-    drive.resting.pop(address, None)
-    drive.done.append(Outcome(activation, finished, known))
+        if key.startswith(escalated.BEGINS):
+            escalated.go_on(drive, address)
+        else:
+            drive.go_on(address, key)
 
 
 def _is_final(drive: Drive) -> bool:
@@ -235,6 +218,8 @@ def _resume(drive: Drive, command: r.Command, found: Found) -> bool | Step:
             drive.journal.change(changes.LetterPut(again))
     for address, pending in position.pending.items():
         if position.waits(address) and pending.is_failed:
+            if escalated.is_open(pending) or escalated.stand_in(drive, address):
+                continue  # somebody is asked for its output, or has given it
             drive.journal.note(ops.AttemptsReset(address))
             if is_doubtful(pending):
                 drive.resting[address] = "waits"  # a person has yet to say whether its effect happened

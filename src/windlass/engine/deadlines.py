@@ -13,14 +13,13 @@ import msgspec
 from windlass.core import changes, queries
 from windlass.core import records as r
 from windlass.core.errors import AlreadyAnswered, QuestionUnknown
-from windlass.core.ops import NULL, Terms
+from windlass.core.ops import DEADLINE, NULL, Terms, lapse_of
 from windlass.core.pending import Pending
 from windlass.engine.activation import Activation
 from windlass.engine.drive import Drive
 from windlass.engine.signals import unheard
 
 BESIDE = ("doubt|", "stand|", "undo|", "budget|", "escalate|")  # keys of questions that no attempt has to reach
-DEADLINE = "deadline"  # who answered, where it was the clock
 
 
 async def ring(drive: Drive) -> bool:
@@ -38,11 +37,6 @@ async def ring(drive: Drive) -> bool:
             if terms.due_at is not None and terms.due_at <= now and lapse_of(id_) not in drive.late:
                 await _lapse(drive, pending, key, terms)
     return told
-
-
-def lapse_of(id_: str) -> str:
-    """Name the command by which a question's deadline is applied: there is one, whoever posts it."""
-    return f"{id_}|{DEADLINE}"
 
 
 async def _lapse(drive: Drive, pending: Pending, key: str, terms: Terms) -> None:

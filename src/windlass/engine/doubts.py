@@ -128,7 +128,7 @@ async def _verify(
         if isinstance(verdict, Happened):
             value = wanted.codec.encode(verdict.value, f"{activation.address}.{wanted.name}")
         elif verdict is not None:
-            raise InputError("verify", f"returned {verdict!r}, which is neither Happened(...) nor None")  # noqa: TRY301
+            raise InputError("verify", f"returned {verdict!r}, which is neither Happened(...) nor None")  # noqa: TRY301 -- as what it raises
     except asyncio.CancelledError:
         if activation.stopping in ("timeout", "idle"):
             journal.note(_question(journal, activation.pending, intent, "its verify function took too long"))

@@ -11,6 +11,7 @@ from typing import Any
 from windlass.core import ops
 from windlass.core import records as r
 from windlass.core.blueprint import Blueprint
+from windlass.core.clock import LOOK_SECONDS
 from windlass.core.frames import lane
 from windlass.core.position import Position
 from windlass.core.states import FAILED, RUNNING, UNFINISHED, Status
@@ -25,8 +26,6 @@ from windlass.engine.ledger import Ledger
 from windlass.engine.services import Services
 from windlass.engine.stops import with_stops
 from windlass.engine.turns import Turns
-
-LOOK_SECONDS = 60.0  # a wait for a time of day looks so often whether that has jumped
 
 
 class Drive:
@@ -212,7 +211,7 @@ class Drive:
             ("", at)
             for pending in self.position.pending.values()
             for key, terms in pending.terms.items()
-            if (at := terms.next_at) is not None and f"{pending.asked.get(key)}|deadline" not in self.late
+            if (at := terms.next_at) is not None and ops.lapse_of(pending.asked.get(key, "")) not in self.late
         ]
 
     def lingers(self, children: list[str], seconds: float) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 from windlass.core import queries
 from windlass.core import records as r
 from windlass.core.blueprint import Blueprint, Definition, differences
+from windlass.core.clock import LOOK_SECONDS
 from windlass.core.errors import (
     DefinitionChanged,
     DefinitionError,
@@ -27,7 +28,6 @@ from windlass.core.thread import is_queued
 from windlass.engine import reads
 from windlass.engine.activation import Activation
 from windlass.engine.begin import is_due
-from windlass.engine.drive import LOOK_SECONDS
 from windlass.engine.ledger import ledger_of
 from windlass.engine.letgo import FIRST_PAUSE, LONGEST_PAUSE, let_go
 from windlass.engine.loop import RunLoop

@@ -5,6 +5,7 @@ from windlass.core.ops import Failure
 from windlass.core.pending import Pending
 from windlass.core.position import place
 from windlass.core.states import ENDED, FAILED, PAUSED, RUNNING, WAITING
+from windlass.engine import escalated
 from windlass.engine.activation import NOTHING
 from windlass.engine.dead import bury
 from windlass.engine.doubts import doubts, is_doubtful
@@ -40,15 +41,12 @@ async def enter(drive: Drive) -> None:
     asked = [op for pending in position.pending.values() for op in doubts(drive.journal, pending)]
     drive.journal.note(*asked)
     doubtful = {op.address for op in asked}
-    for address, pending in position.pending.items():
-        if position.waits(address) and pending.failure is not None and pending.is_failed:
-            if pending.rollback and not drive.leaving:
-                drive.leaving, drive.rollback = "rollback", proposed(address, pending.attempts, pending.rollback)
-            drive.failure = drive.failure or (address, pending.failure)
+    _look_at_failures(drive)
     drive.whole += [path for path, frame in position.frames.items() if frame.is_whole and position.waits(path)]
     for address in position.open():
         pending = position.pending.get(address, NOTHING)
-        if (clean and _is_blocked(drive, pending)) or address in doubtful or is_doubtful(pending):
+        rests = address in doubtful or is_doubtful(pending) or pending.is_failed
+        if rests or (clean and _is_blocked(drive, pending)):
             drive.resting[address] = "retry" if (pending.due_at or 0) > drive.clock.now() else "waits"
         else:
             drive.ready.append(address)
@@ -56,6 +54,19 @@ async def enter(drive: Drive) -> None:
     if record.owner is not None or asked:
         stays = drive.leaving or not position.n  # or it is a turn that has not begun
         await drive.journal.write("record", status=drive.journal.head.status if stays else RUNNING)
+
+
+def _look_at_failures(drive: Drive) -> None:
+    """Let the run fail, or do what `recover` proposed, for what has no attempt left and no answer stands in for."""
+    for address, pending in drive.position.pending.items():
+        if pending.failure is None or not (pending.is_failed and drive.position.waits(address)):
+            continue
+        if pending.rollback and not drive.leaving:
+            drive.leaving, drive.rollback = "rollback", proposed(address, pending.attempts, pending.rollback)
+        if key := escalated.standing(pending):
+            drive.answered.append((address, key))
+        elif not escalated.is_open(pending):
+            drive.failure = drive.failure or (address, pending.failure)
 
 
 def _age(drive: Drive, changed: list[str]) -> None:

@@ -6,7 +6,6 @@ death left undone on either side is found by any worker that knows the definitio
 question does not ask for, gives the question back to whoever was asked before.
 """
 
-from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from hashlib import sha256
@@ -18,7 +17,15 @@ from windlass.core import queries
 from windlass.core import records as r
 from windlass.core.blueprint import Blueprint
 from windlass.core.codec import Unknown
-from windlass.core.errors import AlreadyAnswered, QuestionExpired, QuestionUnknown, RunExists, StoreError, WindlassError
+from windlass.core.errors import (
+    AlreadyAnswered,
+    NotForYou,
+    QuestionExpired,
+    QuestionUnknown,
+    RunExists,
+    StoreError,
+    WindlassError,
+)
 from windlass.core.position import load
 from windlass.core.states import COMPLETED, ENDED
 from windlass.engine import handing, reads
@@ -31,7 +38,6 @@ from windlass.engine.outputs import show
 BEGIN = "definition:"
 TAG = "escalation"  # of a run that was started on a question: the question's id
 MOST_STATE = 64 << 10  # bytes of a run's channels that are handed over, and back
-EVER = 1_000_000
 
 
 def bind(control: Control) -> None:
@@ -48,7 +54,7 @@ async def _begun(control: Control, id_: str) -> str:
 
 
 async def _over(control: Control, record: r.RunRecord) -> None:
-    with suppress(StoreError):
+    with suppress(StoreError):  # a worker will look again
         await ended(control, record)
 
 
@@ -67,7 +73,7 @@ async def look(control: Control, since: float | None, limit: int) -> list[str]:
     started = await handing.look(control, since, limit)
     if since is not None:
         return started
-    for asked in await control.store.find(queries.Questions(limit=EVER)):
+    for asked in await control.store.find(queries.Questions(limit=queries.EVER)):
         if asked.terms.to.removeprefix(BEGIN) in control.drives.blueprints and asked.terms.to.startswith(BEGIN):
             run = run_of(asked.id, asked.terms.to.removeprefix(BEGIN))
             found = await control.store.find(queries.Runs(ids=(run,)))
@@ -150,14 +156,15 @@ async def ended(control: Control, record: r.RunRecord) -> None:
         context = {"run": record.id, "definition": record.definition, "state": await state_of(control, record.id)}
         try:
             await answer(control, id_, output, by=asked.terms.to, context=context)
-        except (AlreadyAnswered, QuestionExpired, StoreError):
+        except (AlreadyAnswered, NotForYou, QuestionExpired, StoreError):
             raise
         except WindlassError as error:
             await _give_back(control, asked, f"run {record.id} gave no answer: {error.args[0]}")
-    except (AlreadyAnswered, QuestionExpired, QuestionUnknown):
-        return  # it is closed: nobody waits for this any more
+    except (AlreadyAnswered, NotForYou, QuestionExpired, QuestionUnknown):
+        return  # it is closed, or put to somebody else: nobody waits for this any more
 
 
 async def _give_back(control: Control, asked: r.Question, why: str) -> None:
-    arguments: Mapping[str, Any] = {"question": asked.id, "to": asked.terms.was, "why": why}
-    await control.post(asked.run, "escalate", asked.terms.to, **arguments)
+    terms = asked.terms
+    with suppress(AlreadyAnswered, NotForYou):  # it was closed, or put to somebody else, since
+        await control.post(asked.run, "escalate", terms.to, question=asked.id, to=terms.was, why=why, asked=terms.to)

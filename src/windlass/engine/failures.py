@@ -10,11 +10,9 @@ import msgspec
 
 from windlass.core import changes, ops, queries
 from windlass.core import records as r
-from windlass.core.asked import asked_schema
 from windlass.core.errors import (
     AttemptTimeout,
     BudgetExceeded,
-    InputError,
     OutputRefused,
     PolicyError,
     StepLimitReached,
@@ -25,16 +23,14 @@ from windlass.core.errors import (
 from windlass.core.shown import text_of
 from windlass.core.states import FAILED
 from windlass.core.words import Failed, RecoveryAction
-from windlass.engine import refused
+from windlass.engine import escalated, refused
 from windlass.engine.activation import Activation, Outcome
 from windlass.engine.dead import COLLECTED, bury, fail
 from windlass.engine.doubts import is_doubtful
 from windlass.engine.drive import Drive
 from windlass.engine.execute import keep_writes
 from windlass.engine.kin import cascade
-from windlass.engine.questions import question
 from windlass.engine.redacting import masked
-from windlass.engine.terms import target
 from windlass.policies.budget import handed_to
 from windlass.policies.chain import Reason, Ruling, clamp, classify
 
@@ -134,14 +130,7 @@ def _instead(
         drive.rollback = proposed(address, activation.attempt, _back_to(activation, action.to))
         return None
     if action.kind == "escalate":
-        prompt = f"{address} failed: {failure.message}. What is its output?"
-        terms = _put_to(drive, address, action.to)
-        key = f"escalate|{activation.attempt}"
-        asked = question(drive.journal, address, key, prompt, _shape(node), {"failure": plain(failure)}, terms)
-        drive.journal.note(asked)
-        if terms.to.startswith("definition:"):
-            drive.escalated.append(asked.id)
-        drive.resting[address] = "waits"
+        escalated.put(drive, activation, failure, action.to)
         return None
     drive.journal.say("activation.failed", address, failure=plain(failure))
     if node.on_error == "collect" and node.output is not None:
@@ -161,19 +150,6 @@ def _back_to(activation: Activation, to: str) -> str:
 def proposed(address: str, attempt: int, to: str) -> dict[str, Any]:
     """Make the arguments of a rollback that `recover` proposed; it has one name, whoever does it."""
     return {"to": to, "go_on": True, "id": f"{address}|{attempt}|{to}"}
-
-
-def _put_to(drive: Drive, address: str, to: str) -> ops.Terms:
-    """Read who is asked; a name that is nobody's leaves the question to anybody."""
-    try:
-        return ops.Terms(to=target(to)) if to else ops.NO_TERMS
-    except InputError as error:
-        drive.journal.say("policy.clamped", address, proposed="escalate", why=str(error))
-        return ops.NO_TERMS
-
-
-def _shape(node: Any) -> Any:
-    return asked_schema(node.returns) if node.output is not None else {"type": "object"}
 
 
 async def withdraw(drive: Drive) -> None:

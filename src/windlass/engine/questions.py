@@ -17,6 +17,7 @@ from msgspec import Raw
 from windlass.core import changes, ops
 from windlass.core import records as r
 from windlass.core.asked import asked_schema, check_wanted
+from windlass.core.clock import LOOK_SECONDS
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import DecodeError, InputError, QuestionExpired
 from windlass.core.schema import misfit
@@ -24,9 +25,7 @@ from windlass.core.types import convert, json_schema
 from windlass.core.words import Answered, When
 from windlass.engine.activation import Activation
 from windlass.engine.journal import Journal
-from windlass.engine.terms import read_terms
-
-LOOK_SECONDS = 60.0  # the time of day may jump: a clock of a question that is far is looked at so often
+from windlass.engine.terms import again, read_terms
 
 
 class Asking(TypedDict, total=False):
@@ -62,21 +61,23 @@ async def put(activation: Activation, prompt: str, schema: Any, asking: Asking) 
     text, why, tries, codec, pending = prompt, "", 0, activation.blueprint.codec, activation.pending
     while pending.lapsed.get(f"{identity}|{tries}", pending.resets) < pending.resets:
         tries += 1  # a resume asks again what nobody answered in time
+    before: ops.Terms | None = None  # those of the question whose answer was refused
     while True:
         key, terms = f"{identity}|{tries}", ops.NO_TERMS
         if key not in activation.pending.asked:
             check_wanted(wanted)
-            terms = read_terms(codec, activation.services.seams.clock.now(), asking, kind)
+            now = activation.services.seams.clock.now()
+            terms = read_terms(codec, now, asking, kind) if before is None else again(before, now)
             if given and terms.otherwise == "value" and (wrong := misfit(msgspec.json.decode(terms.value), shape)):
                 raise InputError("otherwise", f"{asking['otherwise']!r:.200} is no answer: {wrong}")
         raw = await ask(activation, key, text, shape, {"why": why} if why else None, terms)
         try:
             value = convert(codec.decode(raw, trusted=True), kind, "answer")
             if given and (wrong := misfit(msgspec.json.decode(raw), shape)):
-                raise InputError("answer", wrong)  # noqa: TRY301
+                raise InputError("answer", wrong)  # noqa: TRY301 -- refused as what has another type
         except (InputError, DecodeError) as error:  # it was given by somebody who did not look at the schema
             why, tries = f"the last answer was refused: {error.args[0]}", tries + 1
-            text = f"{prompt}\n({why})"
+            text, before = f"{prompt}\n({why})", activation.pending.closed.get(key)
             continue
         return Answered(value, *activation.pending.heard.get(key, ("", {}))) if is_whole else value
 

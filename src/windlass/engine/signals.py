@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from windlass.core import ops
 from windlass.core.asked import asked_schema, check_wanted
+from windlass.core.clock import LOOK_SECONDS
 from windlass.core.codec import Codec
 from windlass.core.errors import ContextClosed, DecodeError, InputError
 from windlass.core.position import Position
@@ -27,7 +28,6 @@ from windlass.engine.inputs import check_text
 from windlass.engine.terms import REJECT, read_terms
 
 T = TypeVar("T")
-LOOK_SECONDS = 60.0  # the time of day may jump: a deadline that is far is looked at so often
 
 
 class Signals:
@@ -82,7 +82,7 @@ class Signals:
             try:
                 value = convert(codec.decode(data, trusted=True), kind, "signal")
                 if signal.id and (wrong := misfit(msgspec.json.decode(data), shape) if given else ""):
-                    raise InputError("signal", wrong)  # noqa: TRY301
+                    raise InputError("signal", wrong)  # noqa: TRY301 -- refused as what has another type
             except (InputError, DecodeError) as error:
                 if not signal.id:
                     raise

@@ -4,9 +4,11 @@ import math
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from enum import Enum
 from typing import Any
 
 from msgspec import Raw, to_builtins
+from msgspec.structs import replace
 
 from windlass.core.codec import PLAIN, Codec
 from windlass.core.errors import InputError, ValueNotKept, WindlassError
@@ -100,13 +102,27 @@ def read_terms(codec: Codec, now: float, asking: Mapping[str, Any], kind: Any) -
         return terms
     if due_at is None:
         raise InputError("otherwise", "it follows a deadline, and there is none", hint="add deadline=")
-    if otherwise is True or (isinstance(otherwise, str) and otherwise.strip().lower() in YES):
-        raise InputError("otherwise", f"{otherwise!r}: a question that nobody answers is never taken as a yes")
+    return Terms(terms.to, due_at, "value", _instead(codec, otherwise, kind), remind=terms.remind)
+
+
+def again(terms: Terms, now: float) -> Terms:
+    """Return on which terms a question is asked again whose answer was refused: its clock goes on as it was.
+
+    Of whom it was asked last; of a definition it would be the same again, so of whoever was asked before.
+    """
+    to = terms.was if terms.to.startswith("definition:") else terms.to
+    return replace(terms, to=to, was="", remind=tuple(at for at in terms.remind if at > now))
+
+
+def _instead(codec: Codec, otherwise: Any, kind: Any) -> Raw:
+    """Encode what is taken for the answer of a question that nobody answers."""
     try:
-        kept = _kept(codec, convert(otherwise, kind, "otherwise"), kind)
+        value = convert(otherwise, kind, "otherwise")
+        if not (_is_yes(otherwise) or _is_yes(value)):
+            return Raw(_kept(codec, value, kind))
     except WindlassError as error:
         raise InputError("otherwise", f"{otherwise!r:.200} is no answer: {error.args[0]}", hint=error.hint) from error
-    return Terms(terms.to, due_at, "value", Raw(kept), remind=terms.remind)
+    raise InputError("otherwise", f"{otherwise!r}: a question that nobody answers is never taken as a yes")
 
 
 def _kept(codec: Codec, value: Any, kind: Any) -> bytes:
@@ -122,6 +138,12 @@ def _kept(codec: Codec, value: Any, kind: Any) -> bytes:
             plain = value
         convert(plain, kind, "otherwise")
         return spoken(codec, plain, "otherwise")
+
+
+def _is_yes(value: Any) -> bool:
+    """Say whether a value says yes, by itself or as a member of an enum, by its name or its value."""
+    said = (value.name, value.value) if isinstance(value, Enum) else (value,)
+    return any(one is True or (isinstance(one, str) and one.strip().lower() in YES) for one in said)
 
 
 def approval_terms(approve: str | Approve, now: float) -> Terms:

@@ -20,6 +20,7 @@ from windlass.core.records import BODY, Body
 from windlass.core.states import CANCELLED, ENDED, PAUSED, RUNNING
 from windlass.core.thread import has_begun, names_of, place_of
 from windlass.engine.drive import Drive
+from windlass.engine.escalated import is_open
 from windlass.engine.failures import withdraw
 from windlass.engine.kin import cascade, post
 from windlass.engine.regained import carry, regain
@@ -312,12 +313,14 @@ async def leave_children(drive: Drive, target: Position) -> tuple[list[str], lis
 def begin_anew(position: Position) -> None:
     """Take out of a position what is its branch's own: open questions, and effects, which the ledger knows."""
     for pending in position.pending.values():
+        if is_open(pending):
+            pending.begin_anew()  # whoever was asked for its output was asked by another branch
         for key in pending.lapsed:
             pending.answers.pop(key, None)
             pending.signals.pop(key, None)
         pending.awaited = {}
         pending.asked = {key: id_ for key, id_ in pending.asked.items() if key in pending.answers}
-        pending.terms, pending.lapsed, pending.stale = {}, {}, set()
+        pending.terms, pending.closed, pending.lapsed, pending.stale = {}, {}, {}, set()
         pending.intents, pending.outcomes, pending.cleared = {}, {}, set()
 
 

@@ -66,6 +66,7 @@ class Store(Protocol):
         Raises:
             RunUnknown, QuestionUnknown: there is none of that id.
             AlreadyAnswered: the question is not open; nothing was written.
+            NotForYou: it is put to somebody else than the command says (`asked`); nothing was written.
             QuestionExpired: its deadline has passed; nothing was written.
         """
         ...

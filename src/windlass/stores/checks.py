@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from windlass.core.changes import BlobPut, ManifestPut, Write
 from windlass.core.errors import (
     AlreadyAnswered,
+    NotForYou,
     QuestionExpired,
     QuestionUnknown,
     RunOwned,
@@ -70,6 +71,7 @@ def answer(command: Command, question: Question | None, value: Raw, now: float =
     Raises:
         QuestionUnknown: the command's run has no such question.
         AlreadyAnswered: the question is not open.
+        NotForYou: it is not put to whom the command has found it put to (`asked`) any more.
         QuestionExpired: the answer comes after the deadline.
     """
     if question is None or question.run != command.run:
@@ -77,6 +79,9 @@ def answer(command: Command, question: Question | None, value: Raw, now: float =
     if question.status != "open":
         by = f" by {question.by}" if question.by else ""
         raise AlreadyAnswered(f"question {question.id} of run {question.run} is {question.status}{by}")
+    asked, to = command.arguments.get("asked"), question.terms.to
+    if asked is not None and asked != to:
+        raise NotForYou(f"question {question.id} of run {question.run} is put to {to or 'anybody'} by now")
     is_due, due_at = bool(command.arguments.get("expired")), question.terms.due_at
     if command.verb == "escalate":
         return replace(question, terms=onward(question.terms, str(command.arguments.get("to") or ""), is_due=is_due))

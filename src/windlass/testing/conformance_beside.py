@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from windlass.core.changes import BlobPut, CommandTaken, EffectPut, ItemsDropped, ItemsPut, QuestionPut
 from windlass.core.errors import (
     AlreadyAnswered,
+    NotForYou,
     QuestionExpired,
     QuestionUnknown,
     RunUnknown,
@@ -190,6 +191,16 @@ class BesideChecks(Place):
         await store.post(a_command("run-1", "d", "answer", question="q", value=1))
         with pytest.raises(AlreadyAnswered):
             await store.post(a_command("run-1", "e", "escalate", question="q", to="role:ceo"))
+
+    @pytest.mark.parametrize("verb", ["answer", "escalate"])
+    async def test_what_is_meant_for_another_addressee_is_refused(self, store: Store, verb: str) -> None:
+        question = a_question("run-1", "q", terms=Terms(to="role:cfo"))
+        await store.create(a_record(), a_write(changes=(QuestionPut(question),)), ME)
+        given = {"question": "q", "value": 1, "to": "user:bob"}
+        with pytest.raises(NotForYou, match="role:cfo"):
+            await store.post(a_command("run-1", "c", verb, **given, asked="user:ann"))
+        assert await store.find(Commands(run="run-1")) == []
+        assert await store.post(a_command("run-1", "c", verb, **given, asked="role:cfo"))
 
     @pytest.mark.parametrize("status", ["taken", "expired", "withdrawn"])
     async def test_a_closed_question_takes_no_answer(self, store: Store, status: str) -> None:
