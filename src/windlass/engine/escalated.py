@@ -14,6 +14,7 @@ from windlass.core import records as r
 from windlass.core.asked import asked_schema
 from windlass.core.errors import InputError, WindlassError
 from windlass.core.pending import Pending
+from windlass.core.types import convert
 from windlass.engine.activation import NOTHING, Activation, Outcome
 from windlass.engine.drive import Drive
 from windlass.engine.execute import keep_writes
