@@ -2,6 +2,7 @@
 
 import datetime as dt
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypedDict
 
 import pytest
@@ -99,3 +100,74 @@ async def test_an_edit_that_cannot_be_kept_is_not_posted(runtime: Runtime) -> No
 async def test_an_id_is_text(runtime: Runtime) -> None:
     with pytest.raises(InputError, match=r"id: .*is no text"):
         await runtime.run(stopping(), {}, id="a\ud800")
+
+
+@dataclass
+class Begun:
+    """A state of fields; the list of a channel called `count` is one that a list has as a method."""
+
+    count: int = 0
+    title: str = ""
+
+
+def counting(name: str = "counting") -> Graph:
+    """Count one on."""
+    graph = Graph(name, Begun)
+
+    @graph.node(writes=["count"])
+    async def add(count: int) -> dict[str, Any]:
+        return {"count": count + 1}
+
+    graph.start("add")
+    return graph
+
+
+@dataclass
+class Other:
+    """Another class with a field more."""
+
+    count: int
+    more: int = 0
+
+
+@pytest.mark.parametrize("given", [5, "abc", [{"count": 2}], (1,), {1}, b"x", 1.5, True, object(), Begun])
+async def test_what_is_no_dict_of_channels_is_no_input_of_a_graph(runtime: Runtime, given: Any) -> None:
+    with pytest.raises(InputError, match=r"^input: expected a dict of channels, got `.+has count, title") as caught:
+        await runtime.start(counting(), given, id="r")
+    assert caught.value.code == "value.input"
+    assert await runtime.runs() == []
+
+
+@pytest.mark.parametrize(
+    ("given", "count"),
+    [(None, 1), ({}, 1), ({"count": 2}, 3), (MappingProxyType({"count": 2}), 3), (Begun(4), 5), ({"count": 0}, 1)],
+)
+async def test_a_graph_takes_a_dict_of_channels_or_an_object_with_such_fields(
+    runtime: Runtime, given: Any, count: int
+) -> None:
+    assert (await runtime.run(counting(), given)).output["count"] == count
+
+
+async def test_a_field_that_is_no_channel_is_refused_as_an_entry_is(runtime: Runtime) -> None:
+    for given in (Other(1), {"count": 1, "more": 0}):
+        with pytest.raises(InputError, match=r"^more: counting has no channel 'more' \(there are: count, title\)$"):
+            await runtime.start(counting(), given)
+    with pytest.raises(InputError, match=r"^1: counting has no channel 1 "):
+        await runtime.start(counting(), {1: 2})
+
+
+async def test_a_sub_graph_and_a_child_run_take_no_other_input(runtime: Runtime) -> None:
+    @task
+    async def start(input: int, ctx: Context) -> Any:
+        return await ctx.run(counting(), input)
+
+    @task
+    async def one(input: int) -> int:
+        return input
+
+    for definition in (
+        Pipeline("child", [start], children=[counting()]),
+        Pipeline("within", [one, counting("sub")], [("one", "sub")]),
+    ):
+        with pytest.raises(RunFailed, match="input: expected a dict of channels, got `int`"):
+            await runtime.run(definition, 5)

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec import Raw, json, to_builtins
 
+from windlass.core.annotations import field_types
 from windlass.core.blueprint import Blueprint
 from windlass.core.codec import Codec
 from windlass.core.envelope import LONG
@@ -31,29 +32,43 @@ def check_text(text: str, where: str) -> str:
 
 def unknown_channel(blueprint: Blueprint, name: str) -> InputError:
     """Make the error for a channel that does not exist; it names those that do."""
-    public = ", ".join(sorted(channel for channel in blueprint.channels if not channel.startswith("join:")))
-    return InputError(name, f"{blueprint.name} has no channel {name!r}", hint=f"there are: {public}")
+    return InputError(name, f"{blueprint.name} has no channel {name!r}", hint=f"there are: {public(blueprint)}")
+
+
+def public(blueprint: Blueprint) -> str:
+    """List the channels that can be given from outside."""
+    return ", ".join(sorted(channel for channel in blueprint.channels if not channel.startswith("join:")))
 
 
 def input_writes(blueprint: Blueprint, given: Any) -> dict[str, Any]:
     """Turn a run's input into channel writes: a pipeline has one channel for it, a graph takes a dict of channels.
 
+    An object with fields, as one of the graph's state class, counts as the dict of them.
+
     Raises:
-        InputError: it has not the declared type, or names a channel that does not exist.
+        InputError: it has not the declared type, names no channels, or one that does not exist.
     """
     if blueprint.kind == "pipeline":
         if "input" not in blueprint.channels:
             return {}
         return {"input": convert(given, blueprint.input_type, "input")}
-    if given is None:
-        return {}
-    plain = given if isinstance(given, dict) else {
-        name: getattr(given, name) for name in blueprint.channels if hasattr(given, name)
-    }  # fmt: skip
+    plain = _by_channel(blueprint, given)
     for name in plain:
         if name not in blueprint.channels or name.startswith("join:"):
             raise unknown_channel(blueprint, name)
     return {name: convert(value, blueprint.channels[name].type, f"input.{name}") for name, value in plain.items()}
+
+
+def _by_channel(blueprint: Blueprint, given: Any) -> Mapping[Any, Any]:
+    """Name the parts of a graph's input: the entries of a dict, the fields of an object; None has none."""
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        return given
+    if family_of(type(given)) not in ("dataclass", "struct", "model", "namedtuple"):
+        said = f"expected a dict of channels, got `{type(given).__qualname__}`"
+        raise InputError("input", said, hint=f"{blueprint.name} has {public(blueprint)}")
+    return {name: getattr(given, name) for name in field_types(type(given)) if hasattr(given, name)}
 
 
 def packed(blueprint: Blueprint, edits: dict[str, Any] | None) -> dict[str, Any]:
