@@ -17,7 +17,7 @@ from windlass.core.errors import AlreadyAnswered, AnswerInvalid, NotForYou, Ques
 from windlass.core.schema import misfit
 from windlass.engine import reads
 from windlass.engine.control import Control
-from windlass.engine.inputs import spoken
+from windlass.engine.inputs import spoken, written
 
 CLOSED = ("answered", "taken")
 
@@ -66,6 +66,7 @@ async def answer(
         ValueNotKept, ValueTooLarge: the answer cannot be kept; as with all of these, the question stays as it is.
     """
     asked = await find(control, id_)
+    written(by, "by")
     if not may_answer(asked.terms.to, by, roles, tenant):
         raise NotForYou(f"question {id_} of run {asked.run} is put to {asked.terms.to}, not to {by or 'nobody named'}")
     known = control.drives.blueprints.get((await reads.get(control.store, asked.run)).definition)

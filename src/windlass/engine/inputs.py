@@ -1,33 +1,112 @@
 """What is given from outside: a run's input, the edits of a resume or fork, and answers, as writes and as bytes."""
 
 from base64 import b64decode
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from enum import Enum
+from functools import lru_cache
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
-from msgspec import Raw, json, to_builtins
+from msgspec import Raw, Struct, json, to_builtins
 
 from windlass.core.annotations import field_types
 from windlass.core.blueprint import Blueprint
 from windlass.core.codec import Codec
 from windlass.core.envelope import LONG
 from windlass.core.errors import InputError, ValueNotKept, ValueTooLarge
+from windlass.core.records import Command
 from windlass.core.shapes import family_of
 from windlass.core.types import convert
 from windlass.engine.redacting import nameable, notice
+
+S = TypeVar("S", bound=Struct)
 
 
 def check_text(text: str, where: str) -> str:
     """Return a name, if it is one that can be written down.
 
     Raises:
-        InputError: it holds a lone surrogate.
+        InputError: it is no text, or holds a lone surrogate.
         SecretInName: a secret stands in it.
     """
+    return nameable(written(text, where), where)
+
+
+def sendable(command: Command) -> Command:
+    """Return a command, if whoever takes it can read it: one that nobody can would be taken for damage of its run.
+
+    Raises:
+        InputError: who it is by, its id or its reason is no text.
+    """
+    for where, text in (("by", command.by), ("id", command.id), ("why", command.arguments.get("why", ""))):
+        written(text, where)
+    return command
+
+
+def written(text: str, where: str) -> str:
+    """Return a text, if it is one that can be written down.
+
+    Raises:
+        InputError: it is no text, or holds a lone surrogate.
+    """
+    if not isinstance(text, str):
+        raise InputError(where, f"{text!r} is no text", hint=f'{where}="{text}"')
     try:
         text.encode()
     except UnicodeEncodeError:
         raise InputError(where, f"{text!r} is no text", hint="a lone surrogate is no character") from None
-    return nameable(text, where)
+    return text
+
+
+def keywords(kind: type[S], given: Mapping[str, Any]) -> S:
+    """Make a record of what a caller names by keyword, the options of a start or the filters of a list.
+
+    Raises:
+        TypeError: there is no such keyword.
+        InputError: one has not its type, or is none of what it may be.
+    """
+    kind(**given)  # Python's own word for one that does not exist
+    kinds = kinds_of(kind)
+    return kind(**{name: _keyword(name, value, kinds[name]) for name, value in given.items()})
+
+
+@lru_cache
+def kinds_of(kind: type) -> dict[str, object]:
+    """Look up the types of a record's fields, once."""
+    return field_types(kind)
+
+
+def _keyword(name: str, value: Any, kind: object) -> Any:
+    try:
+        typed = convert(value, kind, name)
+        json.encode(typed)
+    except (UnicodeEncodeError, TypeError):  # half a surrogate pair, a subclass of str
+        raise InputError(name, f"{value!r:.80} is no plain text that can be written down") from None
+    except InputError:
+        if isinstance(value, str) and _fits([value], kind):
+            raise InputError(name, f"{value!r} is no list", hint=f"{name}=[{value!r}]") from None
+        if words := ", ".join(choices(kind)):
+            raise InputError(name, f"{value!r:.80} is none of {words}") from None
+        raise
+    return typed
+
+
+def _fits(value: Any, kind: object) -> bool:
+    try:
+        convert(value, kind, "")
+    except InputError:
+        return False
+    return True
+
+
+def choices(kind: object) -> Iterator[str]:
+    """Name the values of a type that has only a few: a Literal's, an enum's, or those of which there is a list."""
+    if get_origin(kind) is Literal:
+        yield from map(str, get_args(kind))
+    elif isinstance(kind, type) and issubclass(kind, Enum):
+        yield from (str(member.value) for member in kind)
+    else:
+        for part in get_args(kind):
+            yield from choices(part)
 
 
 def unknown_channel(blueprint: Blueprint, name: str) -> InputError:
@@ -78,6 +157,7 @@ def packed(blueprint: Blueprint, edits: dict[str, Any] | None) -> dict[str, Any]
         InputError: an edit names no channel, or has not its type.
         ValueNotKept, ValueTooLarge: it cannot be kept; nothing was posted.
     """
+    check_names(blueprint, edits)
     kept: dict[str, Raw] = {}
     contents: dict[str, bytes] = {}
     _, inner = blueprint.of_edits(edits or {})
@@ -90,6 +170,22 @@ def packed(blueprint: Blueprint, edits: dict[str, Any] | None) -> dict[str, Any]
         kept[name] = Raw(encoded.data)
         contents |= {blob.digest: bytes(blob.content) for blob in encoded.blobs}
     return {"edits": kept, "contents": contents} if contents else {"edits": kept}
+
+
+def check_names(blueprint: Blueprint, edits: Any) -> None:
+    """Refuse edits that are no dict of channels.
+
+    Raises:
+        InputError: see there.
+    """
+    if edits is None:
+        return
+    if not isinstance(edits, Mapping):
+        said = f"expected a dict of channels, got `{type(edits).__qualname__}`"
+        raise InputError("edits", said, hint=f"{blueprint.name} has {public(blueprint)}")
+    for name in edits:
+        if not isinstance(name, str):
+            raise unknown_channel(blueprint, name)
 
 
 def unpacked(blueprint: Blueprint, arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,11 +14,9 @@ def check_stops(blueprint: Blueprint, before: Sequence[str], after: Sequence[str
     """Refuse to stop where that cannot be.
 
     Raises:
-        InputError: it is no list of names, there is no such node, or it tells what it writes before it is settled.
+        InputError: there is no such node, or it tells what it writes before it is settled.
     """
     for where, names in (("before", before), ("after", after)):
-        if isinstance(names, str):
-            raise InputError(where, f"{names!r} is no list of nodes", hint=f"{where}=[{names!r}]")
         for name in names:
             if name not in blueprint.nodes:
                 hint = f"there are: {', '.join(sorted(blueprint.nodes))}"
