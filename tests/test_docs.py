@@ -25,7 +25,7 @@ from windlass.cli.table import COMMANDS
 from windlass.core import ops
 from windlass.core.errors import WindlassError
 from windlass.core.events import EVENTS, ITEMS, count, told
-from windlass.core.records import BODY, Body, Finished, Row, RowKind, Said
+from windlass.core.records import BODY, Body, Finished, Question, Row, RowKind, Said
 from windlass.core.states import MOVES, Status
 from windlass.engine.births import Options
 from windlass.graph.graph import NodeOptions
@@ -236,6 +236,7 @@ def test_every_public_name_and_setting_is_described() -> None:
     settings = {name for kind in (TaskOptions, NodeOptions, DefinitionOptions) for name in kind.__optional_keys__}
     settings |= {name for kind in (Edge, Retry, AgentSpec) for name in kind.__dataclass_fields__ if name[0] != "_"}
     methods = {n for kind in (Runtime, Context) for n, value in inspect.getmembers(kind) if n[0] != "_" and value}
+    settings |= {name for name in dir(Question) if name[0] != "_"}
     wanted = {*windlass.__all__, *settings, *methods, *Options.__struct_fields__}
     assert sorted(wanted - known) == []
 

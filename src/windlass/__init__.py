@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from windlass.core.blueprint import END, END_ONLY, EVERY_STEP, SAVEPOINTS, Blueprint, Checkpoints
+from windlass.core.child_errors import ChildFailed
 from windlass.core.errors import (
     AttemptTimeout,
     DefinitionError,
@@ -79,8 +80,8 @@ else:
 
 __all__ = [
     "END", "END_ONLY", "EVERY_STEP", "NO_RETRY", "SAVEPOINTS", "AgentSpec", "Allow", "Answered", "Approve", "Ask",
-    "AttemptTimeout", "Blueprint", "Breaker", "Budget", "Case", "Ceilings", "Checkpoints", "Chunk", "Context",
-    "ContinueAsNew", "Cost",
+    "AttemptTimeout", "Blueprint", "Breaker", "Budget", "Case", "Ceilings", "Checkpoints", "ChildFailed", "Chunk",
+    "Context", "ContinueAsNew", "Cost",
     "Defaults", "DefinitionError", "Deny", "Edge", "EffectNotDone", "Escalate", "Event", "Expect", "Failed", "Filled",
     "Graph", "HandTo", "Happened", "Initial", "Judged", "Limit", "Message", "Model", "ModelAnswer", "ModelRequest",
     "Normal", "Output", "OutputRefused", "PartialJson", "Pipeline", "Platform", "Price", "Problem", "Prompt", "Quorum",

@@ -55,6 +55,9 @@ def test_a_wrong_input_is_2_and_nothing_is_written(windlass: Windlass) -> None:
     done = windlass("run", "flows.py:steady", "--input", "many", "--id", "s", "--json")
     assert done.code == 2
     assert done.object["error"] == "value.input"
+    graph = windlass("run", "flows.py:looping", "--input", "5")
+    assert graph.code == 2
+    assert "error: input: expected a dict of channels, got `int`\nhint: looping has count, seen\n" in graph.err
     assert windlass("runs", "list", "--json").out == ""
 
 

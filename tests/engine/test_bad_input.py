@@ -105,8 +105,9 @@ async def test_a_parameter_that_names_nothing_is_refused_before_there_is_a_run(r
 
 
 async def test_a_value_that_is_no_definition_is_refused(runtime: Runtime) -> None:
-    with pytest.raises((WindlassError, TypeError, AttributeError)):
-        await runtime.start(object(), 1)  # type: ignore[arg-type]
+    for given in (object(), "p", one, Pipeline):
+        with refused(DefinitionError, "definition.kind", "is no definition"):
+            await runtime.start(given, 1)  # type: ignore[arg-type]
     assert await kept(runtime) == [[]]
 
 

@@ -76,7 +76,7 @@ async def test_another_run_a_fork_and_a_child_do_not(runtime: Runtime) -> None:
     [
         ({"before": ["nobody"]}, "no node 'nobody'"),
         ({"after": ["draft", "x"]}, "no node 'x'"),
-        ({"before": "draft"}, "no list of nodes"),
+        ({"before": "draft"}, "'draft' is no list"),
     ],
 )
 async def test_where_there_is_no_node_nothing_begins(runtime: Runtime, stops: dict[str, Any], said: str) -> None:

@@ -93,11 +93,11 @@ async def test_whatever_is_called_twice_keeps_nobody_waiting_behind_it(runtime: 
 
     narrow = Pipeline("narrow", [three, one, beside], [Edge("three", "one", each=True, concurrency=1)])
     async with asyncio.timeout(LONG):
-        running = asyncio.create_task(runtime.run(narrow, id="r"))
+        await runtime.start(narrow, id="r")
         for prompt in ("a", "b", "c"):
             await runtime.answer(await question(runtime, "r", prompt), prompt)
         hold.set()
-        result = await running
+        result = await runtime.wait("r")
     assert result.output == {"one": [["a", "b"], "c", None], "beside": None}
 
 

@@ -201,6 +201,21 @@ class Question(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     tenant: str = ""
     definition: str = ""
 
+    @property
+    def to(self) -> str:
+        """Whom it is put to now; empty: anybody."""
+        return self.terms.to
+
+    @property
+    def due_at(self) -> float | None:
+        """When an answer comes too late; None for never."""
+        return self.terms.due_at
+
+    @property
+    def wants(self) -> Any:
+        """What may be answered: its JSON Schema, as plain values."""
+        return msgspec.json.decode(self.schema)
+
 
 class Effect(Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One line of the effect ledger: what is known of one effect on one branch.

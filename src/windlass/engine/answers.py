@@ -18,7 +18,7 @@ from windlass.core.errors import AlreadyAnswered, AnswerInvalid, NotForYou, Ques
 from windlass.core.schema import unfit
 from windlass.engine import reads
 from windlass.engine.control import Control
-from windlass.engine.inputs import spoken
+from windlass.engine.inputs import spoken, written
 
 CLOSED = ("answered", "taken")
 
@@ -66,6 +66,7 @@ async def answer(
         QuestionExpired: its deadline has passed.
         ValueNotKept, ValueTooLarge: the answer cannot be kept; as with all of these, the question stays as it is.
     """
+    written(by, "by")
     asked, before = await find(control, id_), None
     while may_answer(to := asked.terms.to, by, roles, tenant) and to != before:
         with suppress(NotForYou):  # it was put to somebody else since: that may be the same person

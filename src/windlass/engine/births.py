@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from windlass.core import records as r
-from windlass.core.blueprint import Blueprint
+from windlass.core.blueprint import Blueprint, Durability
 from windlass.core.changes import Write
 from windlass.core.codec import Encoded
 from windlass.core.origin import Origin
@@ -28,7 +28,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tenant: str = "default"
     roles: tuple[str, ...] = ()
     source: str = ""
-    durability: str | None = None
+    durability: Durability | None = None
     before: Sequence[str] = ()  # nodes, by id, at which a person looks at this run, whatever the definition says
     after: Sequence[str] = ()
     on_busy: OnBusy | None = None

@@ -5,12 +5,13 @@ snapshot of the state that is carried over, so it needs nothing of the run befor
 """
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from msgspec.structs import replace
 
 from windlass.core import queries
 from windlass.core import records as r
+from windlass.core.blueprint import Durability
 from windlass.core.changes import BlobPut, Change, ManifestPut, RunPut
 from windlass.core.codec import Encoded
 from windlass.core.position import Position
@@ -58,7 +59,7 @@ def _next(drive: Drive, run: str, given: Mapping[str, Any]) -> Change:
     record = journal.record
     options = Options(
         tags=record.tags, thread=record.thread if record.turn else record.id, tenant=record.tenant, roles=record.roles,
-        source=record.source, durability=record.durability,
+        source=record.source, durability=cast("Durability", record.durability),
     )  # fmt: skip
     encoded = {name: Encoded(bytes(raw), frozen=False, blobs=()) for name, raw in given.items()}
     fresh = record_of(

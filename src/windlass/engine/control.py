@@ -19,7 +19,7 @@ from windlass.engine.births import Options, conceive, read_input
 from windlass.engine.continued import next_of
 from windlass.engine.drives import Drives
 from windlass.engine.idle import settle
-from windlass.engine.inputs import check_text, packed
+from windlass.engine.inputs import check_text, packed, sendable
 from windlass.engine.ledger import Ledger
 from windlass.engine.loop import RunLoop
 from windlass.engine.notifier import Ear
@@ -96,7 +96,7 @@ class Control:
             at=self.services.seams.clock.now(),
         )  # fmt: skip
         crashpoint("command.post")
-        await self.store.post(masked(command))
+        await self.store.post(masked(sendable(command)))
         self.services.notifier.wake("!" + run)
         await self._take_up(run, verb)
 
@@ -191,7 +191,7 @@ class Control:
         seams = self.services.seams
         command = r.Command(id=seams.ids(), run=run, verb="resume", arguments=arguments, by=by, at=seams.clock.now())
         with Ear(self.services.notifier, run) as ear:
-            await self.store.post(masked(command))
+            await self.store.post(masked(sendable(command)))
             self.services.notifier.wake("!" + run)
             await self.drives.drive(run)
             await self._wait(ear, run, "resume")  # a drive that fails before it has taken it is told to the caller

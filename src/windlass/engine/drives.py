@@ -66,7 +66,14 @@ class Drives:
             self.learn(definition)
 
     def learn(self, definition: Definition) -> Blueprint:
-        """Compile a definition and know it from now on by its name, and those that its runs are handed to."""
+        """Compile a definition and know it from now on by its name, and those that its runs are handed to.
+
+        Raises:
+            DefinitionError: it is none, it cannot be what it says, or another has its name.
+        """
+        if isinstance(definition, type) or not callable(getattr(definition, "compile", None)):
+            hint = "give the Pipeline or Graph itself; for one task, Pipeline(NAME, [task])"
+            raise DefinitionError("definition.kind", f"{definition!r:.80} is no definition", hint=hint)
         blueprint = self.masking.of(definition.compile())
         if blueprint.name not in self.blueprints:
             for companion in blueprint.companions:

@@ -13,6 +13,7 @@ from windlass.core.errors import RunUnknown
 from windlass.core.events import Event
 from windlass.core.states import CREATED, ENDED, PAUSED, RUNNING, WAITING, Status
 from windlass.engine.inherit import base_of
+from windlass.engine.inputs import written
 from windlass.engine.services import Services
 from windlass.stores.base import Store
 
@@ -71,11 +72,18 @@ async def awaited(store: Store, record: r.RunRecord, statuses: tuple[Status, ...
 
 
 async def questions(store: Store, run: str) -> list[r.Question]:
-    """List the open questions of a run and of all that it waits for, oldest first."""
-    found = await store.find(queries.Questions(run=run))
-    for record in await store.find(queries.Runs(ids=(run,))):
-        for one in await awaited(store, record, (RUNNING, WAITING, PAUSED)):
-            found += await store.find(queries.Questions(run=one.id))
+    """List the open questions of a run and of all that it waits for, oldest first.
+
+    Raises:
+        RunUnknown: no run has this id.
+        InputError: it is no text.
+    """
+    found = await store.find(queries.Questions(run=written(run, "run")))
+    records = await store.find(queries.Runs(ids=(run,)))
+    if not records:
+        raise RunUnknown(run, store.url)
+    for one in await awaited(store, records[0], (RUNNING, WAITING, PAUSED)):
+        found += await store.find(queries.Questions(run=one.id))
     return sorted(found, key=lambda asked: asked.asked_at)
 
 

@@ -16,6 +16,7 @@ from windlass.core.records import BODY
 from windlass.core.states import ENDED, PAUSED, WAITING, Status
 from windlass.core.words import Result
 from windlass.engine.family import questions
+from windlass.engine.inputs import keywords, written
 from windlass.engine.notifier import Ear, Notifier
 from windlass.engine.outputs import output, show
 from windlass.engine.tree import Target, position_at, resolve, steps
@@ -61,8 +62,9 @@ async def get(store: Store, run: str) -> r.RunRecord:
 
     Raises:
         RunUnknown: no run has this id.
+        InputError: it is no text.
     """
-    found = await store.find(queries.Runs(ids=(run,)))
+    found = await store.find(queries.Runs(ids=(written(run, "run"),)))
     if not found:
         raise RunUnknown(run, store.url)
     return found[0]
@@ -122,7 +124,8 @@ async def thread(
 ) -> list[r.RunRecord]:
     """Return the turns of a thread, the first first; of many, the last ones. Definitions have threads of their own."""
     definitions = None if definition is None else (definition,)
-    found = await store.find(queries.Runs(thread=thread, definitions=definitions, tenant=tenant, limit=limit))
+    asked = {"thread": thread, "definitions": definitions, "tenant": tenant, "limit": limit}
+    found = await store.find(keywords(queries.Runs, asked))
     return sorted(found, key=lambda one: (one.tenant, one.definition, one.turn, one.part))
 
 

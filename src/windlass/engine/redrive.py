@@ -21,10 +21,12 @@ from windlass.core.records import RunRecord
 from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED
 from windlass.engine.control import Control
 from windlass.engine.dead import is_collected
+from windlass.engine.inputs import keywords, written
 from windlass.engine.redacting import cleaned
 from windlass.stores.base import Store
 
 PAGE = 100
+STATUSES = ("open", "retried", "resolved", "dropped")
 
 
 class Redriven(Struct, frozen=True):
@@ -42,7 +44,13 @@ async def letters(
 
     Args:
         statuses: open, retried, resolved, dropped; None is all of them.
+
+    Raises:
+        InputError: a filter is not of its type.
     """
+    keywords(queries.Letters, {"statuses": statuses, "limit": limit, "after": after, **filters})
+    if unknown := set(statuses or ()).difference(STATUSES):
+        raise InputError("statuses", f"{min(unknown)!r} is no status", hint=f"one of {', '.join(STATUSES)}")
     kept = None if statuses is None else tuple({*statuses} - {"resolved"})
     if statuses is not None and "resolved" in statuses:
         kept = tuple({*statuses, "open", "retried"} - {"resolved"})
@@ -94,7 +102,10 @@ async def drop(store: Store, ids: Sequence[str], by: str, note: str) -> None:
 
     Raises:
         LetterUnknown: there is none of an id; nothing was dropped.
+        InputError: who does it, or what is noted, is no text.
     """
+    for where, text in (("by", by), ("note", note)):
+        written(text, where)
     found = await known(store, ids)
     puts = [
         LetterPut(msgspec.structs.replace(letter, status="dropped", by=by, note=_noted(letter, note)))
@@ -125,11 +136,12 @@ async def again(
 
     Raises:
         LetterUnknown: there is none of an id; nothing was retried.
-        InputError: the rate is no number above 0.
+        InputError: the rate is no number above 0, or `by` is no text.
         StoreUnavailable: the store cannot be reached; letters that were told of are retried.
     """
     if rate is not None and not (math.isfinite(rate) and rate > 0):
         raise InputError("rate", f"{rate!r} letters a second", hint="a number above 0")
+    written(by, "by")
     wanted = [letter.id for letter in await known(control.store, ids)] if ids else await _all(control.store, filters)
     clock = control.services.seams.clock
     begun: set[str] = set()  # runs; several letters may be of one

@@ -24,6 +24,7 @@ from windlass.engine.births import Options
 from windlass.engine.context import Context, SyncContext
 from windlass.engine.control import Control
 from windlass.engine.drives import Drives
+from windlass.engine.inputs import keywords
 from windlass.engine.lease import Heartbeat
 from windlass.engine.nest import Nest
 from windlass.engine.notifier import Notifier
@@ -108,11 +109,12 @@ class Runtime:
             options: tags, thread, on_busy, tenant, durability, source, before, after; see `Options`.
 
         Raises:
-            InputError, ValueNotKept, ValueTooLarge: the input is not what it should be.
+            DefinitionError: the definition is none.
+            InputError, ValueNotKept, ValueTooLarge: the input, or an option, is not what it should be.
             RunExists: the id belongs to a run with another definition or input.
             ThreadBusy: a turn of the thread has not ended, and `on_busy` is "reject".
         """
-        return await self._control.start(definition, input, id, masked(Options(**options)))
+        return await self._control.start(definition, input, id, masked(keywords(Options, options)))
 
     async def execute(
         self, definition: Definition, input: Any = None, id: str | None = None, **options: Any
@@ -281,15 +283,19 @@ class Runtime:
         return await audits.read(self.store, run)
 
     async def runs(self, **filters: Any) -> list[r.RunRecord]:
-        """Return runs, newest first; filters are those of `records.Runs`."""
-        return await self.store.find(queries.Runs(**filters))
+        """Return runs, newest first; filters are those of `queries.Runs`."""
+        return await self.store.find(keywords(queries.Runs, filters))
 
     async def thread(self, thread: str, **filters: Any) -> list[r.RunRecord]:
         """Return the turns of a thread, the first first; filters: `definition`, `tenant`, and `limit` for the last."""
         return await reads.thread(self.store, thread, **filters)
 
     async def questions(self, run: str | None = None) -> list[r.Question]:
-        """Return open questions, oldest first: all, or those of a run and of the children that it waits for."""
+        """Return open questions, oldest first: all, or those of a run and of the children that it waits for.
+
+        Raises:
+            RunUnknown: no run has this id.
+        """
         if run is None:
             return await self.store.find(queries.Questions())
         return await family.questions(self.store, run)

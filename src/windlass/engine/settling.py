@@ -13,6 +13,7 @@ from windlass.engine.begin import front
 from windlass.engine.continued import next_of
 from windlass.engine.drives import Drives
 from windlass.engine.family import is_going_on, is_settled
+from windlass.engine.inputs import written
 from windlass.engine.notifier import Ear
 from windlass.engine.outputs import output, show
 
@@ -32,8 +33,10 @@ class Settling:
         from memory.
 
         Raises:
+            InputError: the run's id is no text.
             StoreError: this process's own drive failed.
         """
+        written(run, "run")
         while True:
             result = await self._settled(run, timers=timers)
             if isinstance(result, Result):

@@ -17,12 +17,9 @@ def check_stops(blueprint: Blueprint, before: Sequence[str], after: Sequence[str
     """Refuse to stop where that cannot be.
 
     Raises:
-        InputError: it is no list of names, there is no such node, it is a sub-graph, or it tells what it writes before
-            that is settled.
+        InputError: there is no such node, it is a sub-graph, or it tells what it writes before that is settled.
     """
     for where, names in (("before", before), ("after", after)):
-        if isinstance(names, str):
-            raise InputError(where, f"{names!r} is no list of nodes", hint=f"{where}=[{names!r}]")
         for name in names:
             node = None if "#" in name else blueprint.node(name)
             if node is None:

@@ -13,7 +13,7 @@ from windlass.core import queries
 from windlass.core import records as r
 from windlass.core.blueprint import Blueprint, Checkpoints
 from windlass.core.crashpoint import crashpoint
-from windlass.core.errors import CheckpointUnknown
+from windlass.core.errors import CheckpointUnknown, InputError
 from windlass.core.frames import fits
 from windlass.core.position import Position, load, parse, place
 from windlass.core.records import BODY, Body
@@ -83,12 +83,26 @@ def is_kept(checkpoints: Checkpoints, row: r.Row, *, is_last: bool) -> bool:
     return checkpoints.keep == "savepoints" and any(said.type == "savepoint.made" for said in body.said)
 
 
+def check_target(target: object) -> None:
+    """Refuse what can name no checkpoint, whatever the run.
+
+    Raises:
+        InputError: it is neither a number, a name nor a pair of both.
+    """
+    kinds = tuple(map(type, target)) if isinstance(target, tuple) else ()
+    if not isinstance(target, int | str) and kinds != (str, int):
+        hint = 'a number (12), a savepoint or node ("drafted"), or a visit (("review", 2))'
+        raise InputError("target", f"{target!r:.80} names no checkpoint", hint=hint)
+
+
 async def resolve(store: Store, record: r.RunRecord, target: Target, checkpoints: Checkpoints) -> r.Row:
     """Find the checkpoint that a target names, on the current branch first, then on the others, latest first.
 
     Raises:
+        InputError: it names none.
         CheckpointUnknown: there is none, or the strategy did not keep it.
     """
+    check_target(target)
     latest = found = None
     async for row in _steps_back(store, record.id):
         is_current = row.branch == record.head.branch
@@ -140,8 +154,10 @@ async def target_position(
     it; in a pipeline the current state without the node and what depends on it, whatever the order of the log.
 
     Raises:
+        InputError: it names none.
         CheckpointUnknown: see `resolve`.
     """
+    check_target(target)
     named = target[0] if isinstance(target, tuple) else target
     if blueprint is not None and blueprint.kind == "pipeline" and named in blueprint.nodes:
         position = await position_at(store, record, record.head.seq)
