@@ -18,7 +18,7 @@ from windlass.engine import escalations, reads
 from windlass.engine.answers import find, unfit
 from windlass.engine.control import Control
 from windlass.engine.initiate import edit as edited
-from windlass.engine.inputs import check_text, packed, spoken, unpacked
+from windlass.engine.inputs import check_name, packed, spoken, unpacked
 from windlass.engine.terms import target
 from windlass.engine.threads import check_begun
 
@@ -67,15 +67,18 @@ async def escalate(control: Control, id_: str, to: str | Definition, *, by: str,
     return await escalations.begin(control, id_) if goal.startswith(escalations.BEGIN) else goal
 
 
-async def signal(control: Control, run: str, name: str, value: Any, *, by: str, id: str) -> None:
+async def signal(control: Control, run: str, name: str, value: Any, *, by: str, id: str) -> bool:
     """Post a signal; it is part of the run's log once its owner has taken it.
+
+    Returns:
+        Whether it was sent: not if one was under this id before, whatever its value.
 
     Raises:
         RunUnknown, RunState: there is no such run, or it is completed or cancelled.
         SignalInvalid: a task waits for a signal of this name, and this is not what it wants; nothing was sent.
-        InputError, ValueNotKept, ValueTooLarge: the name is no text, or the value cannot be kept; nothing was sent.
+        InputError, ValueNotKept, ValueTooLarge: the name is empty or no text, or the value cannot be kept; nothing was sent.
     """
-    check_text(name, "signal")
+    check_name(name, "signal")
     record = await reads.get(control.store, run)
     move(run, record.head.status, "signal")
     known = control.drives.blueprints.get(record.definition)
@@ -86,4 +89,4 @@ async def signal(control: Control, run: str, name: str, value: Any, *, by: str, 
     if wrong and all(wrong):
         hint = f"{waits[0].address} wants {bytes(waits[0].schema).decode()[:500]}"
         raise SignalInvalid("signal", wrong[0], hint=hint)
-    await control.post(run, "signal", by, id=id and f"{run}|{id}", name=name, value=Raw(encoded))
+    return await control.post(run, "signal", by, id=id and f"{run}|{id}", name=name, value=Raw(encoded))
