@@ -172,6 +172,21 @@ def test_escalate_to_a_definition(windlass: Windlass) -> None:
     assert windlass("inbox", "escalate", id_, "role:x").code == 2
 
 
+def test_escalate_to_a_worker(windlass: Windlass) -> None:
+    windlass("run", "flows.py:paying", "--id", "p", "--input", "7")
+    id_ = windlass("inbox", "list", "--json").object["id"]
+    refused = windlass("inbox", "escalate", id_, "chief", "--json")
+    assert (refused.code, refused.object["error"]) == (2, "value.input")
+    assert '"role:chief"' in refused.object["hint"]
+    assert windlass("inbox", "list", "--to", "role:cfo", "--json").object["id"] == id_
+    done = windlass("inbox", "escalate", id_, "definition:estimating")
+    assert (done.code, done.out) == (0, "escalated to definition:estimating; the question is open\n")
+    assert "a worker that knows 'estimating' starts it" in done.err
+    assert windlass("inbox", "list", "--to", "definition:estimating", "--json").object["id"] == id_
+    done = windlass("inbox", "escalate", id_, "flows.py:estimating", "--json")
+    assert (done.code, done.object["status"]) == (0, "answered")
+
+
 def test_answer_at_a_terminal(windlass: Windlass, folder: Path) -> None:
     """A person at a terminal sees the question and types the answer."""
     id_ = ask(windlass, "asking", "--input", "books")

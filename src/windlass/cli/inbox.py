@@ -19,7 +19,7 @@ from windlass.cli.steer import Edits, user
 from windlass.cli.store import seconds
 from windlass.cli.values import read_answer, read_pairs
 from windlass.core.errors import DefinitionUnknown, InputError, QuestionUnknown, RunFailed
-from windlass.core.queries import Questions
+from windlass.core.queries import Questions, Runs
 from windlass.core.records import Question
 from windlass.core.shown import capped
 from windlass.engine.runtime import Runtime
@@ -253,12 +253,12 @@ def escalate(question: str, to: str, /, *, by: str = "", why: Why = "", common: 
 
     Args:
         question: the question's id.
-        to: user:NAME, role:NAME, tenant:NAME; FILE.py:NAME, which is driven here; or a definition's name, for a worker.
+        to: user:NAME, role:NAME, tenant:NAME; FILE.py:NAME, which is driven here; or definition:NAME, for a worker.
         by: who says so; else the user.
     """
     out = Out(as_json=common.json)
     kind, colon, _ = to.partition(":")
-    loaded = load([to]) if colon and kind not in PEOPLE else []
+    loaded = load([to]) if colon and kind not in (*PEOPLE, "definition") else []
 
     async def go() -> tuple[str, str]:
         async with opened(common, loaded) as runtime:
@@ -269,9 +269,14 @@ def escalate(question: str, to: str, /, *, by: str = "", why: Why = "", common: 
                 with suppress(RunFailed):
                     await runtime.wait(goal, timers=True)
                 asked = await read(runtime, question, common)
+            elif kind == "definition" and not await runtime.store.find(Runs(ids=(goal,))):
+                goal = to
             return goal, asked.status
 
     goal, status = asyncio.run(go())
     out.give({"type": "escalated", "question": question, "to": goal, "status": status})
     out.end(f"escalated to {goal}; the question is {status}")
+    if kind == "definition" and goal == to:
+        out.say(f"a worker that knows {to.removeprefix('definition:')!r} starts it; nobody else can answer meanwhile")
+        out.say(f"back to people:  {common.paste('inbox', 'escalate', question, 'role:NAME')}")
     return 0

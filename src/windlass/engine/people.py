@@ -51,13 +51,19 @@ async def edit(control: Control, run: str, edits: dict[str, Any], *, by: str, wh
 async def escalate(control: Control, id_: str, to: str | Definition, *, by: str, why: str) -> str:
     """Put an open question to somebody else; a definition is started with it, and what it returns is the answer.
 
+    Args:
+        to: somebody, or a definition: by its name alone only where it is known, so that a slip puts it to nobody.
+
     Returns:
         To whom it is put; the id of the run for a definition.
 
     Raises:
         QuestionUnknown, AlreadyAnswered: there is no such question, or it is closed.
-        InputError: it is put to nobody.
+        InputError: it is put to nobody, or to a definition that is not known here.
     """
+    if isinstance(to, str) and to and ":" not in to and to not in control.drives.blueprints:
+        hint = f'"role:{to}" or "user:{to}" for people; "definition:{to}" if a worker knows a definition of this name'
+        raise InputError("to", f"no definition {to!r} is known here", hint=hint)
     goal = target(to) if isinstance(to, str) else f"definition:{control.drives.learn(to).name}"
     asked = await find(control, id_)
     if asked.status != "open":

@@ -208,7 +208,7 @@ class Runtime:
         await answers.answer(self._control, question, value, by=by, roles=roles, tenant=tenant)
 
     async def signal(self, run: str, name: str, value: Any = None, *, by: str = "", id: str = "") -> bool:
-        """Send a signal to a run: one `ctx.signal(name)` takes it; returns False if one of this `id` was sent before."""
+        """Send a signal to a run: one `ctx.signal(name)` takes it; False if one of this `id` was sent before."""
         return await people.signal(self._control, run, name, value, by=by, id=id)
 
     async def edit(
