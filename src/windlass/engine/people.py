@@ -82,7 +82,7 @@ async def signal(control: Control, run: str, name: str, value: Any, *, by: str, 
     Raises:
         RunUnknown, RunState: there is no such run, or it is completed or cancelled.
         SignalInvalid: a task waits for a signal of this name, and this is not what it wants; nothing was sent.
-        InputError, ValueNotKept, ValueTooLarge: the name is empty or no text, or the value cannot be kept; nothing was sent.
+        InputError, ValueNotKept, ValueTooLarge: the name is empty or no text, or the value cannot be kept; so too.
     """
     check_name(name, "signal")
     record = await reads.get(control.store, run)
