@@ -99,6 +99,24 @@ def test_list_is_filtered(windlass: Windlass) -> None:
     assert ("1 h 59 min" in row or "2 h 0 min" in row, "role:cfo" in row) == (True, True)
 
 
+def test_list_names_no_one_that_cannot_be_asked(windlass: Windlass) -> None:
+    ask(windlass, "asking", "--input", "books")
+    done = windlass("inbox", "list", "--to", "cfo", "--json")
+    assert (done.code, done.object["error"]) == (2, "value.input")
+    assert windlass("inbox", "list", "--limit", "-1", "--json").object["error"] == "usage"
+
+
+def test_questions_of_runs_below_are_listed_with_their_place(windlass: Windlass) -> None:
+    shown = windlass("run", "flows.py:delegating", "--id", "d", "--input", "books")
+    assert "for an answer (delegate#1/editor/approve#1): Ship 'about books'?" in shown.out
+    (one,) = windlass("inbox", "list", "--run", "d", "--json").objects
+    assert (one["root"], one["path"], one["address"]) == ("d", "delegate#1/editor", "approve#1")
+    assert one["run"].startswith("d.")
+    assert windlass("inbox", "list", "--run", one["run"], "--json").object["id"] == one["id"]
+    for listed in (windlass("inbox", "list").out, windlass("inbox", "show", one["id"]).out):
+        assert "delegate#1/editor/approve#1" in listed
+
+
 def test_what_is_printed_can_be_pasted(windlass: Windlass) -> None:
     said = windlass("run", "flows.py:paying", "--id", "p", "--input", "7").out
     (command,) = [line.split() for line in said.splitlines() if "inbox answer" in line]

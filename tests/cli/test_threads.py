@@ -26,6 +26,8 @@ def test_turns_are_run_listed_and_shown(windlass: Windlass) -> None:
     assert (shown["run"], shown["thread"], shown["turn"], shown["status"]) == ("three", "t", 3, "created")
     assert len(shown["input"]) == 64
     assert windlass("threads", "list", "--json").object["run"] == "three"
+    assert windlass("threads", "list", "--after", "nosuch").code == 2
+    assert windlass("threads", "list", "--limit", "0").code == 2
     listed = windlass("threads", "list").out.splitlines()
     assert [line.split()[:6] for line in listed][1] == ["t", "chatting", "default", "3", "three", "queued"]
     assert [one["run"] for one in windlass("runs", "list", "--thread", "t", "--json").objects] == [

@@ -13,17 +13,19 @@ from cyclopts import Parameter
 from windlass.cli.foreground import show_until_settled
 from windlass.cli.loader import load
 from windlass.cli.opening import opened
-from windlass.cli.options import COMMON, DRIVING, Common, Driving
+from windlass.cli.options import COMMON, DRIVING, Common, Driving, Limit
+from windlass.cli.outcome import asking, where
 from windlass.cli.output import Out, clock_time, cut, duration, iso, short, spell, table
 from windlass.cli.steer import Edits, user
 from windlass.cli.store import seconds
 from windlass.cli.values import read_answer, read_pairs
 from windlass.core.errors import DefinitionUnknown, InputError, QuestionUnknown, RunFailed
 from windlass.core.queries import Questions, Runs
-from windlass.core.records import Question
+from windlass.core.records import Question, RunRecord
 from windlass.core.shown import capped
+from windlass.engine.escalations import BEGIN
 from windlass.engine.runtime import Runtime
-from windlass.engine.terms import PEOPLE
+from windlass.engine.terms import PEOPLE, addressee
 
 EVER = 1_000_000
 Role = Annotated[tuple[str, ...], Parameter(help="A role of whoever answers; as often as needed.")]
@@ -36,19 +38,28 @@ Why = Annotated[str, Parameter(help="Why, for the record.")]
 class Filters:
     """Which questions are meant."""
 
-    run: Annotated[str, Parameter(help="Only questions of this run.")] = ""
-    to: Annotated[str, Parameter(help="Only those put to user:NAME, role:NAME, tenant:NAME; `anybody`: to none.")] = ""
+    run: Annotated[str, Parameter(help="Only questions of this run, and of the runs below that it waits for.")] = ""
+    to: Annotated[
+        str,
+        Parameter(help="Only those put to user:NAME, role:NAME, tenant:NAME, definition:NAME; `anybody`: to none."),
+    ] = ""
     definition: Annotated[tuple[str, ...], Parameter(help="Only of runs of this definition; as often as needed.")] = ()
     tenant: Annotated[str, Parameter(help="Only of this tenant's runs.")] = ""
     older_than: Annotated[str, Parameter(help="Only those asked more than 30m, 12h, 7d ago.")] = ""
     due_within: Annotated[str, Parameter(help="Only those whose deadline is within 30m, 12h, 7d.")] = ""
 
     def pick(self, questions: list[Question]) -> list[Question]:
-        """Return those that are meant."""
+        """Return those that are meant.
+
+        Raises:
+            InputError: `--to` is no form of an address.
+        """
         now = time.time()
         before = now - seconds(self.older_than, "--older-than") if self.older_than else None
         until = now + seconds(self.due_within, "--due-within") if self.due_within else None
         to = "" if self.to == "anybody" else self.to
+        if not to.startswith(BEGIN):
+            addressee(to, "--to")
         return [
             one for one in questions
             if (not self.to or one.terms.to == to)
@@ -62,11 +73,17 @@ class Filters:
 ANY = Filters()
 
 
-def told(question: Question) -> dict[str, Any]:
-    """Show a question as plain JSON."""
+def told(question: Question, record: RunRecord | None = None) -> dict[str, Any]:
+    """Show a question as plain JSON.
+
+    Args:
+        record: of the run that asks; None if that is gone.
+    """
+    origin = None if record is None else record.origin
     terms = question.terms.plain()
     return {
         "id": question.id, "run": question.run, "definition": question.definition, "tenant": question.tenant,
+        "root": question.run if origin is None else origin.line[0], "path": "" if origin is None else origin.path,
         "address": question.address, "prompt": question.prompt, "schema": question.schema, "about": question.about,
         "asked_at": iso(question.asked_at), "status": question.status, "to": question.terms.to,
         "due_at": None if question.terms.due_at is None else iso(question.terms.due_at),
@@ -74,7 +91,7 @@ def told(question: Question) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def list_questions(*, filters: Filters = ANY, limit: int = 1000, common: Common = COMMON) -> int:
+def list_questions(*, filters: Filters = ANY, limit: Limit = 1000, common: Common = COMMON) -> int:
     """List open questions, oldest first.
 
     Args:
@@ -82,20 +99,23 @@ def list_questions(*, filters: Filters = ANY, limit: int = 1000, common: Common 
     """
     out = Out(as_json=common.json)
 
-    async def go() -> list[Question]:
+    async def go() -> tuple[list[Question], dict[str, RunRecord]]:
         async with opened(common) as runtime:
             if filters.run:
                 await runtime.get(filters.run)
-            most = limit if filters in (ANY, Filters(run=filters.run)) else EVER
-            return filters.pick(await runtime.store.find(Questions(run=filters.run or None, limit=most)))[:limit]
+                asked = await runtime.questions(filters.run)
+            else:
+                asked = await runtime.store.find(Questions(limit=limit if filters == ANY else EVER))
+            picked = filters.pick(asked)[:limit]
+            return picked, await asking(runtime, picked)
 
-    found = asyncio.run(go())
+    found, records = asyncio.run(go())
     for question in found:
-        out.give(told(question))
+        out.give(told(question, records.get(question.run)))
     now = time.time()
     rows = [
         (
-            q.id, q.run, q.address, q.terms.to or "anybody", duration(now - q.asked_at),
+            q.id, q.run, where(q, records), q.terms.to or "anybody", duration(now - q.asked_at),
             "" if q.terms.due_at is None else duration(max(0.0, q.terms.due_at - now)), cut(q.prompt, 60),
             cut(spell(q.schema), 40),
         )
@@ -126,23 +146,27 @@ def show(question: str, /, *, common: Common = COMMON) -> int:
     """
     out = Out(as_json=common.json)
 
-    async def go() -> tuple[Question, dict[str, Any]]:
+    async def go() -> tuple[Question, dict[str, Any], RunRecord]:
         async with opened(common) as runtime:
             asked = await read(runtime, question, common)
-            return asked, await runtime.state(asked.run)
+            return asked, await runtime.state(asked.run), await runtime.get(asked.run)
 
-    asked, state = asyncio.run(go())
-    out.give({**told(asked), "answer": asked.answer, "by": asked.by, "state": state})
-    out.lines(described(asked))
+    asked, state, record = asyncio.run(go())
+    out.give({**told(asked, record), "answer": asked.answer, "by": asked.by, "state": state})
+    out.lines(described(asked, where(asked, {asked.run: record})))
     out.lines(["state", *(f"  {name} = {short(value)}" for name, value in state.items())])
     return 0
 
 
-def described(asked: Question) -> list[str]:
-    """Describe a question on some lines."""
+def described(asked: Question, place: str = "") -> list[str]:
+    """Describe a question on some lines.
+
+    Args:
+        place: where it is asked, as `where` says it.
+    """
     terms = asked.terms
     lines = [
-        f"question  {asked.id} ({asked.status})", f"run       {asked.run}, {asked.address}",
+        f"question  {asked.id} ({asked.status})", f"run       {asked.run}, {place or asked.address}",
         f"to        {terms.to or 'anybody'}", f"asked     {clock_time(asked.asked_at)}",
     ]  # fmt: skip
     if terms.due_at is not None:

@@ -1,6 +1,7 @@
 """How a run stands when a command leaves it: its output, what it waits for, or what failed it; and what to do next."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +14,7 @@ from windlass.core.blueprint import Blueprint, Place
 from windlass.core.frames import visit_of
 from windlass.core.owner import is_alive
 from windlass.core.position import load, parse, place
-from windlass.core.queries import Commands, Turns
+from windlass.core.queries import Commands, Runs, Turns
 from windlass.core.records import Question, RunRecord
 from windlass.core.states import PAUSED, WAITING, Status
 from windlass.core.thread import names_of, place_of
@@ -50,6 +51,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     record: RunRecord
     output: Any = None
     questions: tuple[Question, ...] = ()
+    asking: dict[str, RunRecord] = {}  # the runs that ask them, by id
     signals: tuple[str, ...] = ()  # by name: those that it waits for
     posted: tuple[str, ...] = ()  # verbs that wait for whoever drives the run next
     failing: Failing | None = None
@@ -69,7 +71,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     def as_object(self) -> dict[str, Any]:
         """Spell it out for programs."""
         asked = [
-            {"id": q.id, "address": q.address, "prompt": q.prompt, "schema": q.schema, "about": q.about}
+            {"id": q.id, "run": q.run, "address": q.address, "prompt": q.prompt, "schema": q.schema, "about": q.about}
             for q in self.questions
         ]
         return {
@@ -103,7 +105,22 @@ async def look_up(runtime: Runtime, run: str, blueprint: Blueprint | None = None
             asked = tuple(await runtime.questions(faced.id))
             behind = None if faced is record else faced
             signals = await _signals(runtime, faced.id)
-            return Outcome(record=record, questions=asked, signals=signals, posted=tuple(posted), behind=behind)
+            return Outcome(
+                record=record, questions=asked, asking=await asking(runtime, asked), signals=signals,
+                posted=tuple(posted), behind=behind,
+            )  # fmt: skip
+
+
+async def asking(runtime: Runtime, questions: Sequence[Question]) -> dict[str, RunRecord]:
+    """Read the records of the runs that ask, by id."""
+    ids = tuple({question.run for question in questions})
+    return {record.id: record for record in await runtime.store.find(Runs(ids=ids, limit=max(1, len(ids))))}
+
+
+def where(question: Question, records: Mapping[str, RunRecord]) -> str:
+    """Say where a question is asked: of a child run with the path to it, by which it is told from its siblings."""
+    record = records.get(question.run)
+    return question.address if record is None or record.origin is None else f"{record.origin.path}/{question.address}"
 
 
 async def _next(runtime: Runtime, record: RunRecord) -> RunRecord | None:
@@ -248,7 +265,7 @@ def asked_lines(common: Common, outcome: Outcome) -> list[str]:
     lines = []
     for question in outcome.questions:
         lines += [
-            f"  for an answer ({question.address}): {question.prompt}",
+            f"  for an answer ({where(question, outcome.asking)}): {question.prompt}",
             f"    {common.paste('inbox', 'answer', question.id, example(question), *source, *whose(question))}",
         ]
     for name in outcome.signals:

@@ -13,7 +13,7 @@ from windlass.cli.follow import followed
 from windlass.cli.foreground import catch_up
 from windlass.cli.loader import load
 from windlass.cli.opening import opened
-from windlass.cli.options import COMMON, Common
+from windlass.cli.options import COMMON, Common, Limit
 from windlass.cli.outcome import Outcome, look_up, tell_outcome
 from windlass.cli.output import Out, clock_time, duration, iso, short, table
 from windlass.cli.telling import as_line, as_object
@@ -36,7 +36,7 @@ def list_runs(
     tag: Many = (),
     parent: str = "",
     thread: str = "",
-    limit: int = 50,
+    limit: Limit = 50,
     after: str = "",
     common: Common = COMMON,
 ) -> int:
@@ -55,6 +55,8 @@ def list_runs(
 
     async def go() -> int:
         async with opened(common) as runtime:
+            for named in filter(None, (parent, after)):  # of a run that is not there, nothing would be listed
+                await runtime.get(named)
             found = await runtime.runs(
                 statuses=status or None, definitions=definition or None, tags=read_tags(tag), limit=limit,
                 after=after or None, parent=parent or None, thread=thread or None,
