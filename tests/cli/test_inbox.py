@@ -117,6 +117,15 @@ def test_questions_of_runs_below_are_listed_with_their_place(windlass: Windlass)
         assert "delegate#1/editor/approve#1" in listed
 
 
+def test_answering_a_child_with_the_definition_above_shows_both(windlass: Windlass) -> None:
+    windlass("run", "flows.py:delegating", "--id", "d", "--input", "books")
+    (one,) = windlass("inbox", "list", "--run", "d", "--json").objects
+    done = windlass("inbox", "answer", one["id"], "true", "flows.py:delegating", "--json")
+    child, parent = [found for found in done.objects if found["type"] == "result"]
+    assert (child["run"], child["status"], child["output"]) == (one["run"], "completed", True)
+    assert (done.code, parent["run"], parent["status"], parent["output"]) == (0, "d", "completed", True)
+
+
 def test_what_is_printed_can_be_pasted(windlass: Windlass) -> None:
     said = windlass("run", "flows.py:paying", "--id", "p", "--input", "7").out
     (command,) = [line.split() for line in said.splitlines() if "inbox answer" in line]

@@ -90,6 +90,8 @@ async def look_up(runtime: Runtime, run: str, blueprint: Blueprint | None = None
         RunUnknown: no run has this id.
     """
     record = await runtime.get(run)
+    if blueprint is not None and blueprint.name != record.definition:
+        blueprint = None  # that of a run above it
     match record.head.status:
         case Status.COMPLETED:
             state = await runtime.state(run)
