@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.cli.conftest import COMMAND, Windlass
+from windlass.cli.steer import user
 
 
 def ask(windlass: Windlass, definition: str, *words: str) -> str:
@@ -61,10 +62,47 @@ def test_an_answer_that_does_not_fit_is_2_and_the_question_stays(windlass: Windl
 def test_the_first_answer_wins(windlass: Windlass) -> None:
     id_ = ask(windlass, "asking", "--input", "books")
     windlass("inbox", "answer", id_, "true")
-    assert windlass("inbox", "answer", id_, "true").code == 0  # the same again is no conflict
+    again = windlass("inbox", "answer", id_, "true", "--by", "dora")  # the same again is no conflict
+    assert (again.code, again.out.splitlines()[0].split("; ")[0]) == (0, f"answered before, by {user()}")
+    again = windlass("inbox", "answer", id_, "true", "--by", "dora", "--json")
+    assert (again.object["duplicate"], again.object["by"]) == (True, user())
     done = windlass("inbox", "answer", id_, "false", "--json")
     assert done.code == 2
     assert done.object["error"] == "question.closed"
+
+
+def test_an_answer_that_comes_after_the_end_says_so(windlass: Windlass) -> None:
+    id_ = ask(windlass, "asking", "--input", "books")
+    assert windlass("inbox", "answer", id_, "true", "flows.py:asking", "--by", "carl").code == 0
+    again = windlass("inbox", "answer", id_, "true", "--by", "dora")
+    assert (again.code, again.out) == (0, "answered before, by carl; q is completed\n")
+
+
+def test_an_answer_to_a_paused_run_says_what_it_goes_on_with(windlass: Windlass) -> None:
+    id_ = ask(windlass, "asking", "--input", "books")
+    windlass("runs", "pause", "q")
+    done = windlass("inbox", "answer", id_, "true")
+    assert done.out == "answered; q is paused, and goes on with\n  windlass runs resume q\n"
+    assert windlass("runs", "resume", "q", "--json").object["output"] is True
+
+
+def test_an_answer_below_a_paused_run_says_what_it_goes_on_with(windlass: Windlass) -> None:
+    windlass("run", "flows.py:delegating", "--id", "d", "--input", "books")
+    (one,) = windlass("inbox", "list", "--run", "d", "--json").objects
+    windlass("runs", "pause", "d")
+    done = windlass("inbox", "answer", one["id"], "true")
+    assert done.out.splitlines() == [
+        f"answered; {one['run']} is below d, which is paused, and goes on with", "  windlass runs resume d",
+    ]  # fmt: skip
+    assert windlass("runs", "resume", "d", "--json").object["output"] is True
+
+
+def test_a_paused_child_is_told_beside_its_question(windlass: Windlass) -> None:
+    windlass("run", "flows.py:delegating", "--id", "d", "--input", "books")
+    (one,) = windlass("inbox", "list", "--run", "d", "--json").objects
+    windlass("runs", "pause", one["run"])
+    shown = windlass("runs", "show", "d").out
+    assert f"{one['run']} is paused; it goes on with\n      windlass runs resume {one['run']}\n" in shown
 
 
 def test_no_such_question(windlass: Windlass) -> None:

@@ -38,6 +38,15 @@ def test_turns_are_run_listed_and_shown(windlass: Windlass) -> None:
     assert "thread      t, turn 3" in windlass("runs", "show", "three").out
 
 
+def test_a_turn_behind_one_that_is_paused_says_what_that_goes_on_with(windlass: Windlass) -> None:
+    assert say(windlass, "b?", "--id", "two") == 3
+    assert say(windlass, "c", "--id", "three") == 3
+    windlass("runs", "pause", "two")
+    shown = windlass("runs", "show", "three").out
+    assert "has ended, which is paused\n  it goes on with\n    windlass runs resume two\n" in shown
+    assert "windlass inbox answer" in shown
+
+
 def test_a_queued_turn_goes_on_after_the_answer(windlass: Windlass) -> None:
     assert say(windlass, "b?", "--id", "two") == 3
     assert say(windlass, "c", "--id", "three") == 3

@@ -14,7 +14,7 @@ from windlass.cli.foreground import show_until_settled
 from windlass.cli.loader import load
 from windlass.cli.opening import opened
 from windlass.cli.options import COMMON, DRIVING, Common, Driving, Limit
-from windlass.cli.outcome import asking, where
+from windlass.cli.outcome import after_answer, asking, where
 from windlass.cli.output import Out, clock_time, cut, duration, iso, short, spell, table
 from windlass.cli.steer import Edits, user
 from windlass.cli.store import seconds
@@ -212,9 +212,11 @@ def answer(
                 return await show_until_settled(
                     runtime, asked.run, common, after=record.head.seq, wait=wait, blueprint=loaded[0].compile()
                 )  # fmt: skip
-        out.give({"type": "answered", "question": question, "run": asked.run, "value": given})
-        out.end(f"answered; {asked.run} goes on with a worker, or with")
-        out.end(f"  {common.paste('runs', 'resume', asked.run)}")
+            told = await after_answer(runtime, common, asked)
+        before = {} if asked.status == "open" else {"duplicate": True, "by": asked.by}
+        out.give({"type": "answered", "question": question, "run": asked.run, "value": given, **before})
+        for line in told:
+            out.end(line)
         return 0
 
     return asyncio.run(go())

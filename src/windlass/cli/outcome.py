@@ -20,6 +20,7 @@ from windlass.core.states import PAUSED, WAITING, Status
 from windlass.core.thread import names_of, place_of
 from windlass.engine import reads
 from windlass.engine.begin import front
+from windlass.engine.inherit import base_of
 from windlass.engine.outputs import output
 from windlass.engine.runtime import Runtime
 from windlass.policies.chain import resolve_at
@@ -241,7 +242,10 @@ def going_on_lines(common: Common, outcome: Outcome) -> list[str]:
         ]
     if outcome.behind is not None:
         said = f"{record.id} is turn {record.turn} of thread {record.thread}, and begins once run {outcome.behind.id} "
-        return [f"{said}has ended, which is {outcome.behind.head.status}", *asked_lines(common, outcome)]
+        lines = [f"{said}has ended, which is {outcome.behind.head.status}"]
+        if outcome.behind.head.status is PAUSED:
+            lines += ["  it goes on with", f"    {common.paste('runs', 'resume', outcome.behind.id)}"]
+        return [*lines, *asked_lines(common, outcome)]
     if outcome.status is not WAITING:
         return [
             f"{record.id} is {outcome.status}, and nobody drives it; it goes on with a worker, or with",
@@ -263,6 +267,7 @@ def going_on_lines(common: Common, outcome: Outcome) -> list[str]:
 
 def asked_lines(common: Common, outcome: Outcome) -> list[str]:
     """Say which answers a run waits for, and how they are given."""
+    faced = outcome.behind or outcome.record
     source = [outcome.record.source] if outcome.record.source else []
     lines = []
     for question in outcome.questions:
@@ -270,12 +275,35 @@ def asked_lines(common: Common, outcome: Outcome) -> list[str]:
             f"  for an answer ({where(question, outcome.asking)}): {question.prompt}",
             f"    {common.paste('inbox', 'answer', question.id, example(question), *source, *whose(question))}",
         ]
+        asking = outcome.asking.get(question.run)
+        if asking is not None and asking.head.status is PAUSED and asking.id != faced.id:
+            lines += [
+                f"    {asking.id} is paused; it goes on with",
+                f"      {common.paste('runs', 'resume', asking.id)}",
+            ]
     for name in outcome.signals:
         lines += [
             f"  for a signal: {name}",
-            f"    {common.paste('runs', 'signal', outcome.record.id, name, '--value', 'VALUE')}",
+            f"    {common.paste('runs', 'signal', faced.id, name, '--value', 'VALUE')}",
         ]
     return lines
+
+
+async def after_answer(runtime: Runtime, common: Common, asked: Question) -> list[str]:
+    """Say how a run goes on whose question is answered; `asked` is the question as it stood before that."""
+    said = "answered" if asked.status == "open" else f"answered before, by {asked.by or 'nobody named'}"
+    record = await runtime.get(asked.run)
+    if record.head.status in EXIT:
+        return [f"{said}; {record.id} is {record.head.status}"]
+    awaited = (*record.origin.line, record.id) if record.origin is not None else (record.id,)
+    ids = awaited[awaited.index(base_of(record)) :]
+    above = {one.id: one for one in await runtime.store.find(Runs(ids=ids, statuses=(PAUSED,), limit=len(ids)))}
+    paused = next((one for one in ids if one in above), "")
+    resume = f"  {common.paste('runs', 'resume', paused or record.id)}"
+    if not paused:
+        return [f"{said}; {record.id} goes on with a worker, or with", resume]
+    below = "" if paused == record.id else f"below {paused}, which is "
+    return [f"{said}; {record.id} is {below}paused, and goes on with", resume]
 
 
 def whose(question: Question) -> list[str]:
