@@ -28,7 +28,7 @@ from windlass.core.errors import WindlassError
 from windlass.core.queries import Questions
 from windlass.core.records import Command
 from windlass.engine import approvals
-from windlass.testing.crash_forks import Say, fork
+from windlass.testing.crash_forks import Child, Say, fork
 from windlass.worker.worker import Worker
 
 FIELDS = ("run", "branch", "address", "input", "action", "arguments", "definition", "policy")
@@ -113,7 +113,7 @@ async def approve(figures: Figures, url: str, place: int, dice: random.Random) -
         void = [event.data["fields"] for event in events if event.type == "approval.void"]
         void += [["branch"] for event in events if event.type == "run.rolled_back"]  # with it the approval is gone
     figures.trials += 1
-    figures.reach(f"{field or 'nothing'} {'in the world' if in_the_world else 'worked out'}")
+    figures.reach(f"{field} {'in the world' if in_the_world else 'worked out'}" if field else "nothing changed")
     if not field:
         if (paid, result) != ([world.note], "completed"):
             figures.blame("kept back", f"{run}: {paid}, {result}")
@@ -140,10 +140,11 @@ async def going_on(runtime: Runtime, run: str) -> str:
 def killed(folder: Path, at: int) -> Callable[[Say], None]:
     """Go on with an approved effect and be killed at the n-th crashpoint."""
 
-    def work(_: Say) -> None:
+    def work(say: Say) -> None:
         async def main() -> None:
             async with Runtime(f"sqlite:///{folder}/runs.db", [filing(folder)], timers=False) as runtime:
                 await finish(runtime, [filing(folder)], "k")
+                say((await runtime.get("k")).head.status.value)
 
         arm(at)
         asyncio.run(main())
@@ -161,6 +162,15 @@ def arm(at: int) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     crashpoint.on_reach = reach if at else None
+
+
+def bury(figures: Figures, child: Child, where: str) -> None:
+    """Wait for a process that is to be killed: it may have ended well before, and in no other way."""
+    code = child.end(SECONDS)
+    if code == -signal.SIGKILL:
+        figures.reach("killed")
+    elif code != 0:
+        figures.blame("stuck", f"{where}: a process ended with {code}")
 
 
 async def finish(runtime: Runtime, definitions: list[Any], run: str) -> None:
@@ -210,9 +220,13 @@ def approved_and_killed(figures: Figures, folder: Path, dice: random.Random) -> 
 
     if fork(asks).end(SECONDS) != 0:
         figures.blame("stuck", f"{folder.name}: it could not be asked")
-    if fork(killed(folder, dice.randint(1, 60))).end(SECONDS) != 0:
-        figures.reach("killed")
-    fork(killed(folder, 0)).end(SECONDS)
+    bury(figures, fork(killed(folder, dice.randint(1, 60))), folder.name)
+    last = fork(killed(folder, 0))
+    status, code = last.hear(SECONDS), last.end(SECONDS)
+    if (status, code) != ("completed", 0):
+        figures.blame(
+            "stuck", f"{folder.name}: the run is {status or 'not seen to its end'}, the process ended with {code}"
+        )
     figures.trials += 1
     found = (folder / "paid").read_text() if (folder / "paid").exists() else ""
     if found != "five hundred\n":
@@ -222,6 +236,8 @@ def approved_and_killed(figures: Figures, folder: Path, dice: random.Random) -> 
 def approve_all(folder: Path, approved: int, kills: int) -> Figures:
     """Approve one thing and run another."""
     figures = Figures(bad={"accepted": 0, "untold": 0, "kept back": 0, "twice or not": 0, "stuck": 0})
+    ways = [*(f"{field} worked out" for field in FIELDS), *(f"{field} in the world" for field in REAL)]
+    figures.reached = dict.fromkeys((*ways, "nothing changed", "killed"), 0)
     dice = random.Random(7)
 
     def work(tell: Say) -> None:
@@ -294,7 +310,7 @@ def escalating(folder: Path, at: int) -> Callable[[Say], None]:
 
 def escalate_all(folder: Path, trials: int) -> Figures:
     """Escalate in processes that are killed."""
-    figures = Figures(bad={"not once": 0, "another answer": 0, "stuck": 0})
+    figures = Figures(bad={"not once": 0, "another answer": 0, "stuck": 0}, reached={"killed": 0})
     dice = random.Random(8)
     for place in range(trials):
         home = folder / f"e{place}"
@@ -309,8 +325,7 @@ def escalate_all(folder: Path, trials: int) -> Figures:
 
         fork(asks).end(SECONDS)
         for _ in range(2):
-            if fork(escalating(home, dice.randint(1, LONGEST))).end(SECONDS) != 0:
-                figures.reach("killed")
+            bury(figures, fork(escalating(home, dice.randint(1, LONGEST))), home.name)
         if fork(escalating(home, 0)).end(SECONDS) != 0:
             figures.blame("stuck", home.name)
         said = fork(ended(home))

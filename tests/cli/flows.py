@@ -237,6 +237,15 @@ async def delegate(topic: str, ctx: Context) -> str:
 delegating = Pipeline("delegating", [delegate], children=[asking])
 
 
+@task
+async def oversee(topic: str, ctx: Context) -> str:
+    said: str = await ctx.run(delegating, topic)
+    return said
+
+
+overseeing = Pipeline("overseeing", [oversee], children=[delegating])
+
+
 class Talk(TypedDict):
     """A conversation."""
 

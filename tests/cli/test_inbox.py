@@ -205,13 +205,22 @@ def test_edit(windlass: Windlass) -> None:
     )  # fmt: skip
     assert (done.code, done.object) == (0, {"type": "edited", "run": "a", "channels": ["notes", "title"]})
     assert windlass("inbox", "edit", "a", "flows.py:article", "--with", "notes=[]", "--overwrite").code == 0
-    windlass("runs", "resume", "a")
-    asked = windlass("inbox", "list", "--json").objects[-1]
+    (asked,) = windlass("inbox", "list", "--json").objects  # what was asked before is not open any more
+    assert windlass("runs", "show", "a", "--json").object["status"] == "waiting"
     assert asked["prompt"] == "Print 'The news'?"
     done = windlass("inbox", "answer", asked["id"], "true", "flows.py:article", "--json")
     assert done.object["output"] == {"title": "The news", "notes": ["The news: True"]}
     first, _ = windlass("runs", "events", "a", "--type", "run.edited", "--json").objects
     assert (first["data"]["by"], first["data"]["why"]) == ("ann", "typo")
+
+
+def test_the_runs_above_have_come_to_rest_when_a_child_is_answered(windlass: Windlass) -> None:
+    windlass("run", "flows.py:overseeing", "--id", "f", "--input", "books")
+    (asked,) = windlass("inbox", "list", "--json").objects
+    assert asked["run"] != "f"
+    answered = windlass("inbox", "answer", asked["id"], "true", "flows.py:overseeing", "--json")
+    assert (answered.code, answered.err.count("Traceback")) == (0, 0)
+    assert windlass("runs", "show", "f", "--json").object["status"] == "completed"
 
 
 def test_escalate_to_a_role(windlass: Windlass) -> None:

@@ -75,6 +75,10 @@ def test_a_run_that_goes_on_as_a_new_one_is_followed(windlass: Windlass) -> None
     assert done.object["run"] != "long"
     rows = [line.split()[:2] for line in windlass("threads", "show", "long").out.splitlines()]
     assert rows[1:] == [["1.1", done.object["run"]]]
+    again = windlass("run", "flows.py:chatting", "--input", '{"messages": ["anew"]}', "--id", "long", "--json")
+    assert (again.code, again.object["output"]) == (0, done.object["output"])
+    assert windlass("runs", "show", "long", "--json").objects[-1]["continued"] == done.object["run"]
+    assert f"long completed, and went on as {done.object['run']}" in windlass("runs", "show", "long").out
 
 
 def test_a_thread_that_is_not_there_is_2(windlass: Windlass) -> None:

@@ -1,6 +1,7 @@
 """Continue-as-new: a run that goes on as a new one, with a fresh log and the state that it had."""
 
 import asyncio
+from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -76,6 +77,25 @@ async def test_execute_follows_the_chain(runtime: Runtime) -> None:
     kinds = [event.type for event in events if event.type in TOLD]
     onward = ["run.completed", "run.continued", "run.created", "run.begun"]
     assert kinds == ["run.created", *onward, *onward, "run.completed"]
+
+
+async def test_attaching_goes_on_with_the_run_that_a_process_continued_as_and_left(tmp_path: Path) -> None:
+    url, graph, left = f"sqlite:///{tmp_path}/c.db", Graph("left", Count), asyncio.Event()
+
+    @graph.node(writes=["n"])
+    async def step(n: int) -> dict[str, int] | ContinueAsNew:
+        if n == 1 and not left.is_set():
+            left.set()
+            await asyncio.sleep(60)
+        return {"n": 1} if n else ContinueAsNew({"n": 1})
+
+    graph.start(step)
+    async with Runtime(url) as runtime:
+        await runtime.start(graph, {}, "long")
+        await left.wait()
+    async with Runtime(url) as runtime, asyncio.timeout(10):
+        assert (await runtime.get("long")).head.status is COMPLETED
+        assert (await runtime.run(graph, {}, "long")).output["n"] == 2
 
 
 async def test_what_was_queued_comes_after_the_continuation(url: str) -> None:

@@ -88,6 +88,19 @@ async def test_an_edit_arrives_as_it_was_given(runtime: Runtime, value: Any) -> 
     assert (output, repr(output)) == ({"value": value, "seen": [value]}, repr({"value": value, "seen": [value]}))
 
 
+@pytest.mark.parametrize(
+    "value", [*VALUES, b"x" * 100_000, {"a": [b"x" * 100_000, b"y" * 100_000]}], ids=lambda value: repr(value)[:20]
+)
+async def test_a_correction_arrives_as_it_was_given(runtime: Runtime, value: Any) -> None:
+    with pytest.raises(RunFailed):
+        await runtime.run(stopping(), {}, id="s")
+    await runtime.edit("s", {"value": value})
+    await runtime.resume("s")
+    output = (await runtime.wait("s")).output
+    assert (output, repr(output)) == ({"value": value, "seen": [value]}, repr({"value": value, "seen": [value]}))
+    assert (await runtime.replay("s")).differing == ()
+
+
 async def test_an_edit_that_cannot_be_kept_is_not_posted(runtime: Runtime) -> None:
     with pytest.raises(RunFailed):
         await runtime.run(stopping(), {}, id="s")

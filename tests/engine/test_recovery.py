@@ -155,7 +155,7 @@ async def _drive_after(runtime: Runtime, record: Any) -> loop.RunLoop:
     return drive
 
 
-@pytest.mark.parametrize("timeout", [5, None])  # with one it runs in a task of its own, else in the drive's
+@pytest.mark.parametrize("timeout", [5, None])  # with or without a time limit: a timer beside it looks
 async def test_silence_is_told(runtime: Runtime, monkeypatch: pytest.MonkeyPatch, timeout: float | None) -> None:
     monkeypatch.setattr(loop, "STALL_SECONDS", 0.03)
 

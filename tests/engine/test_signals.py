@@ -4,13 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict
+from unittest.mock import ANY
 
 import pytest
+from msgspec import Raw
 
 from tests.engine.mortal import Death, House, go_on, simulate
 from windlass import Context, Graph, Pipeline, Retry, RunFailed, Runtime, task
 from windlass.core.errors import InputError, RunState, RunUnknown, ValueNotKept
 from windlass.core.position import load
+from windlass.core.records import Command
 from windlass.core.signal_errors import SignalInvalid
 
 
@@ -119,6 +122,19 @@ async def test_a_signal_has_a_name(runtime: Runtime) -> None:
         await runtime.run(taking(""), 1)
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(("a|b", "c"), ("a", "b|c")), (("a%7Cb", "c"), ("a|b", "c")), (("a%", "c"), ("a%25", "c"))],
+)
+async def test_signals_of_two_runs_do_not_meet(runtime: Runtime, one: tuple[str, str], other: tuple[str, str]) -> None:
+    for number, (run, id_) in enumerate((one, other)):
+        await runtime.run(taking("go"), 1, id=run)
+        await runtime.signal(run, "go", number, id=id_)
+        await runtime.signal(run, "go", "again", id=id_)
+        assert (await runtime.wait(run)).output == [number]
+        assert await left(runtime, run) == []
+
+
 async def test_each_of_many_waits_gets_one(runtime: Runtime) -> None:
     @task(id="many")
     async def many(n: int, ctx: Context) -> list[int]:
@@ -163,6 +179,51 @@ async def test_what_came_before_and_does_not_fit_is_told_of_and_skipped(runtime:
     assert refused["name"] == "paid"
     assert refused["why"]
     assert await left(runtime, run) == []
+
+
+def two_kinds(*, asks: bool) -> Pipeline:
+    """Wait for a number and for a text under one name, at once; if it asks first, both may be sent before."""
+
+    @task(id="both")
+    async def both(n: int, ctx: Context) -> list[Any]:
+        if asks:
+            await ctx.ask("Ready?")
+        return list(await asyncio.gather(ctx.signal("go", int), ctx.signal("go", str)))
+
+    return Pipeline("both", [both])
+
+
+@pytest.mark.parametrize("values", [("hello", 7), (7, "hello")])
+async def test_a_signal_goes_to_a_wait_that_it_fits(runtime: Runtime, values: tuple[Any, Any]) -> None:
+    run = (await runtime.run(two_kinds(asks=False), 1)).run
+    for value in values:
+        await runtime.signal(run, "go", value)
+    assert (await runtime.wait(run)).output == [7, "hello"]
+    assert "signal.refused" not in await kinds(runtime, run)
+
+
+@pytest.mark.parametrize("values", [("hello", 7), (7, "hello"), ([], "hello", 7)])
+async def test_what_came_before_goes_to_a_wait_that_it_fits(runtime: Runtime, values: Sequence[Any]) -> None:
+    run = (await runtime.run(two_kinds(asks=True), 1)).run
+    for value in values:
+        await runtime.signal(run, "go", value)
+    (asked,) = await runtime.questions(run)
+    await runtime.answer(asked.id, "yes")
+    assert (await runtime.wait(run)).output == [7, "hello"]
+    assert [one["why"] for one in await details(runtime, run, "signal.refused")] == [ANY] * values.count([])
+    assert await left(runtime, run) == []
+
+
+async def test_what_fits_no_wait_is_told_of_by_the_first(url: str) -> None:
+    flow = two_kinds(asks=False)
+    async with Runtime(url) as runtime:
+        run = (await runtime.run(flow, 1)).run
+        command = Command(id="unasked", run=run, verb="signal", arguments={"name": "go", "value": Raw(b"[]")})
+        await runtime.store.post(command)  # by somebody who does not look
+        await runtime.signal(run, "go", "hello")
+        await runtime.signal(run, "go", 7)
+        assert (await runtime.wait(run)).output == [7, "hello"]
+        assert [one["id"] for one in await details(runtime, run, "signal.refused")] == ["unasked"]
 
 
 async def test_what_is_no_signal_is_refused(runtime: Runtime) -> None:
@@ -290,6 +351,42 @@ async def test_what_an_attempt_took_and_another_does_not_listen_to_is_given_back
     await runtime.answer(asked.id, "yes")
     assert (await runtime.wait(run)).output == ["yes", "one"]
     assert "signal.returned" in await kinds(runtime, run)
+
+
+@pytest.mark.parametrize("busy", [False, True])
+async def test_what_is_given_back_goes_to_one_who_waits_for_it(runtime: Runtime, *, busy: bool) -> None:
+    taken, done = asyncio.Event(), asyncio.Event()
+
+    @task(id="first", retry=Retry(on=ConnectionError, initial=0.01))
+    async def first(n: int, ctx: Context) -> str:
+        if ctx.attempt > 1:
+            return "without"
+        await ctx.signal("a", str)
+        taken.set()
+        await done.wait()
+        raise ConnectionError
+
+    @task(id="second")
+    async def second(n: int, ctx: Context) -> str:
+        async def work() -> str:
+            if busy:
+                await taken.wait()
+                done.set()
+                await asyncio.sleep(0.05)
+            return ""
+
+        done.set()
+        return "".join(await asyncio.gather(ctx.signal("a", str), work()))
+
+    run = await runtime.start(Pipeline("p", [first, second]), 1)
+    for _ in range(500):
+        if len(await details(runtime, run, "signal.awaited")) == 2:
+            break
+        await asyncio.sleep(0.01)
+    await runtime.signal(run, "a", "one")
+    assert (await runtime.wait(run)).output == {"first": "without", "second": "one"}
+    assert await left(runtime, run) == []
+    assert (await runtime.replay(run)).differing == ()
 
 
 # With what people do

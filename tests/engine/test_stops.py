@@ -98,3 +98,11 @@ async def test_what_streams_is_not_stopped_after(runtime: Runtime) -> None:
     stream = Pipeline("stream", [feeds, reads], [Edge("feeds", "reads", stream=True)])
     with pytest.raises(InputError, match="streams to reads"):
         await runtime.run(stream, 1, after=["feeds"])
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+async def test_a_sub_graph_is_not_stopped_at_as_a_whole(runtime: Runtime, where: str) -> None:
+    team = Pipeline("team", [count])
+    with pytest.raises(InputError, match="team is a sub-graph"):
+        await runtime.run(Pipeline("outer", [draft, publish, team]), "a", **{where: ["team"]})  # type: ignore[arg-type]
+    assert await runtime.runs() == []

@@ -120,3 +120,82 @@ async def test_what_came_is_not_stopped_before_it_goes_on() -> None:
         await asyncio.sleep(0)
     assert attempt.why == "waiting", "the other is all that is left"
     second.cancel()
+
+
+async def test_a_lone_node_hears_what_it_waits_for_while_it_does_something_else(runtime: Runtime) -> None:
+    heard = list[str]()
+
+    @task
+    async def one() -> int:
+        return 1
+
+    child = Pipeline("child", [one])
+
+    @task
+    async def alone(ctx: Context) -> list[Any]:
+        enough = asyncio.Event()
+
+        async def hear(name: str, wait: Any) -> Any:
+            value = await wait
+            heard.append(name)
+            if len(heard) == 4:
+                enough.set()
+            return value
+
+        async def goes_on() -> str:
+            await enough.wait()  # it would not, if the drive were deaf until this has ended
+            return "done"
+
+        said = await asyncio.gather(
+            hear("answer", ctx.ask("Go?", str)),
+            hear("deadline", ctx.ask("Who?", str, deadline=0.05, otherwise="nobody")),
+            hear("signal", ctx.signal("told", int)),
+            hear("child", ctx.run(child)),
+            ctx.call("goes on", goes_on),
+        )
+        return list(said)
+
+    async with asyncio.timeout(LONG):
+        running = asyncio.create_task(runtime.run(Pipeline("p", [alone], children=[child]), id="r"))
+        await runtime.answer(await question(runtime, "r", "Go?"), "yes")
+        await runtime.signal("r", "told", 5)
+        result = await running
+    assert result.output == ["yes", "nobody", 5, 1, "done"]
+    assert sorted(heard) == ["answer", "child", "deadline", "signal"]
+    events = [event.type async for event in runtime.events("r")]
+    assert "run.parked" not in events
+
+
+async def test_an_answer_to_one_node_is_heard_while_another_runs_alone(runtime: Runtime) -> None:
+    rests, went_on = asyncio.Event(), asyncio.Event()
+
+    @task
+    async def asks(ctx: Context) -> str:
+        try:
+            said: str = await ctx.ask("Go?", str)
+        except asyncio.CancelledError:
+            rests.set()
+            raise
+        went_on.set()
+        return said
+
+    @task
+    async def first() -> int:
+        await rests.wait()
+        return 1
+
+    @task
+    async def second(first: int) -> int:  # begins when nothing else runs
+        await went_on.wait()
+        return first + 1
+
+    async with asyncio.timeout(LONG):
+        running = asyncio.create_task(runtime.run(Pipeline("p", [asks, first, second]), id="r"))
+        asked = await question(runtime, "r", "Go?")
+        async for event in runtime.events("r", follow=True):
+            if event.type == "activation.completed":
+                break
+        await asyncio.sleep(0.05)
+        await runtime.answer(asked, "yes")
+        result = await running
+    assert result.output == {"asks": "yes", "second": 2}

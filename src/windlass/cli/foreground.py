@@ -22,7 +22,8 @@ from windlass.core.events import Event
 from windlass.core.position import load
 from windlass.core.queries import Runs
 from windlass.core.records import RunRecord
-from windlass.core.states import CREATED, ENDED, WAITING
+from windlass.core.states import COMPLETED, CREATED, ENDED, WAITING
+from windlass.engine.continued import next_of
 from windlass.engine.family import is_going_on
 from windlass.engine.near import is_below
 from windlass.engine.runtime import Runtime
@@ -191,6 +192,10 @@ async def show_until_settled(
     """
     out = Out(as_json=common.json)
     record = await runtime.get(run)
+    if after and record.head.status is COMPLETED and (later := await next_of(runtime.store, record)):
+        record = await runtime.get(later)  # what was left here has ended, and goes on there
+        run, after = later, record.head.seq
+        out.say(f"run   {run}")
     over = "" if blueprint is None else run_above(record, blueprint.name)
     seen = (await runtime.get(over)).head.seq if over else 0
     view = open_view(out, record)

@@ -15,6 +15,8 @@ from windlass.policies.chain import NO_PLATFORM
 from windlass.policies.platform import Platform
 from windlass.stores.sqlite_place import MEMORY, path_of
 
+CALM_SECONDS = 1.0  # that a command waits as it ends for what it has woken
+
 
 @asynccontextmanager
 async def opened(
@@ -34,6 +36,8 @@ async def opened(
     show_as_declared(Out(as_json=common.json), rules)
     async with Runtime(common.url, list(definitions), timers=timers, platform=rules or NO_PLATFORM) as runtime:
         yield runtime
+        if timers:  # a parent hears of its child, a node that was edited asks anew
+            await runtime.calm(CALM_SECONDS)
 
 
 def show_as_declared(out: Out, platform: Platform | None) -> None:

@@ -20,6 +20,7 @@ from windlass.core.states import PAUSED, WAITING, Status
 from windlass.core.thread import names_of, place_of
 from windlass.engine import reads
 from windlass.engine.begin import front
+from windlass.engine.continued import next_of
 from windlass.engine.inherit import base_of
 from windlass.engine.outputs import output
 from windlass.engine.runtime import Runtime
@@ -57,6 +58,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     posted: tuple[str, ...] = ()  # verbs that wait for whoever drives the run next
     failing: Failing | None = None
     behind: RunRecord | None = None  # the turn that it waits for
+    continued: str = ""  # the last of the runs that it continued as
     next: RunRecord | None = None  # the turn behind it that can begin, and that nobody drives
 
     @property
@@ -79,7 +81,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
             "type": "result", "run": self.record.id, "status": self.status.value, "output": self.output,
             "questions": asked, "signals": self.signals, "due_at": self.record.head.due_at, "posted": self.posted,
             "behind": None if self.behind is None else self.behind.id,
-            "next": None if self.next is None else self.next.id,
+            "continued": self.continued or None, "next": None if self.next is None else self.next.id,
             "failure": None if self.failing is None else msgspec.structs.asdict(self.failing),
         }  # fmt: skip
 
@@ -96,7 +98,8 @@ async def look_up(runtime: Runtime, run: str, blueprint: Blueprint | None = None
     match record.head.status:
         case Status.COMPLETED:
             state = await runtime.state(run)
-            return Outcome(record=record, output=_output(record, state, blueprint), next=await _next(runtime, record))
+            shown, onward = _output(record, state, blueprint), await next_of(runtime.store, record)
+            return Outcome(record=record, output=shown, continued=onward, next=await _next(runtime, record))
         case Status.CANCELLED:
             return Outcome(record=record, next=await _next(runtime, record))
         case Status.FAILED:
@@ -206,7 +209,7 @@ def tell_outcome(out: Out, common: Common, outcome: Outcome) -> int:
     record = outcome.record
     match outcome.status:
         case Status.COMPLETED:
-            out.line(f"{record.id} completed")
+            out.line(f"{record.id} completed" + (f", and went on as {outcome.continued}" if outcome.continued else ""))
             out.line(spell(outcome.output))
         case Status.FAILED:
             for line in failing_lines(common, outcome):

@@ -37,6 +37,22 @@ def misfit(value: Any, schema: Mapping[str, Any]) -> str:
     return next(_misfits(value, schema, schema, "", 0), "")
 
 
+def unfit(value: Any, schema: Any) -> str:
+    """Say what a schema has against a value, nothing if it fits; of a type of the user's the task has the last word."""
+    try:
+        plain = msgspec.to_builtins(value, str_keys=True, enc_hook=_dumped)
+    except (TypeError, ValueError, RecursionError):
+        return ""
+    return misfit(plain, schema) if isinstance(schema, dict) else ""
+
+
+def _dumped(value: Any) -> Any:
+    dump = getattr(value, "model_dump", None)  # a Pydantic model
+    if dump is None:
+        raise TypeError
+    return dump(mode="json")
+
+
 def _misfits(value: Any, schema: Any, root: Mapping[str, Any], at: str, depth: int) -> Iterator[str]:
     if schema is True or depth > MOST_DEEP or not isinstance(schema, Mapping):
         if schema is False:

@@ -48,10 +48,10 @@ class Activation:
     """One attempt of an activation while it runs: its task, its operations under way, and why it has to stop."""
 
     __slots__ = (  # thousands of them may be alive, and a dict of more than 30 names is nobody else's: 2 KB each
-        "address", "asking", "attempt", "blueprint", "books", "chain", "closed", "counts", "effects", "enough", "freed",
-        "guard", "has_asked", "has_ended", "is_over", "journal", "ledger", "live", "node", "ordinal",
-        "over", "place", "planned", "raises", "reached", "savepoints", "services", "signs", "starved", "stopping",
-        "streams", "task", "until", "waits", "was_cancelled",
+        "address", "asking", "attempt", "beside", "blueprint", "books", "chain", "closed", "counts", "effects",
+        "enough", "freed", "guard", "has_asked", "has_ended", "is_over", "journal", "ledger", "live", "node",
+        "ordinal", "over", "place", "planned", "raises", "reached", "savepoints", "services", "signs", "starved",
+        "stopping", "streams", "task", "until", "waits", "was_cancelled",
     )  # fmt: skip
 
     def __init__(
@@ -91,6 +91,7 @@ class Activation:
         self.until = inf  # monotonic time at which its time is up
         self.is_over = False  # its outcome was told
         self.over: Callable[[Outcome], None] = lambda _: None  # is told its outcome, if it is not awaited in place
+        self.beside: Callable[[], None] = lambda: None  # is told that it waits while something else of it goes on
         self.was_cancelled = False
         self.has_asked = False  # whether an effect happened, as its time ran out
         self.starved = False  # waits for a stream item, and has looked at all there are
@@ -168,7 +169,10 @@ class Activation:
 
     def _look(self, turns: int = SETTLE_TURNS) -> None:
         """Stop the attempt once all it does is wait, after a few turns in which it may begin something else."""
-        if self.live or not self.waits or self.stopping or self.closed:
+        if not self.waits or self.stopping or self.closed:
+            return
+        if self.live:
+            self.beside()
             return
         if any(future.done() for future in self.waits.values()):
             return  # what it waited for came: it goes on, and looks again

@@ -14,7 +14,7 @@ from windlass.core import queries
 from windlass.core import records as r
 from windlass.core.codec import PLAIN
 from windlass.core.errors import AlreadyAnswered, AnswerInvalid, NotForYou, QuestionUnknown
-from windlass.core.schema import misfit
+from windlass.core.schema import unfit
 from windlass.engine import reads
 from windlass.engine.control import Control
 from windlass.engine.inputs import spoken
@@ -93,19 +93,3 @@ def check(asked: r.Question, value: Any) -> None:
     if wrong := unfit(value, schema):
         hint = f"the question wants {msgspec.json.encode(schema).decode()[:500]}"
         raise AnswerInvalid("answer", wrong, hint=hint)
-
-
-def unfit(value: Any, schema: Any) -> str:
-    """Say what a schema has against a value, nothing if it fits; of a type of the user's the task has the last word."""
-    try:
-        plain = msgspec.to_builtins(value, str_keys=True, enc_hook=_dumped)
-    except (TypeError, ValueError, RecursionError):
-        return ""
-    return misfit(plain, schema) if isinstance(schema, dict) else ""
-
-
-def _dumped(value: Any) -> Any:
-    dump = getattr(value, "model_dump", None)  # a Pydantic model
-    if dump is None:
-        raise TypeError
-    return dump(mode="json")

@@ -26,7 +26,7 @@ from windlass.engine.inputs import unpacked
 from windlass.engine.kin import heard, is_decided, resume
 from windlass.engine.reconcile import Step
 from windlass.engine.redacting import notice
-from windlass.engine.signals import first_wait, promise
+from windlass.engine.signals import give
 
 MOST_LETTERS = 1_000
 
@@ -56,6 +56,7 @@ async def take(drive: Drive) -> None:
     commands = await drive.services.store.find(queries.Commands(run=drive.run))
     fresh = [command for command in commands if command.id not in drive.seen]
     if not fresh and not wrote and drive.journal.head.status not in (PAUSED, FAILED):
+        hear_of_answers(drive)  # of what was given back
         return
     for command in fresh:
         drive.seen.add(command.id)
@@ -211,11 +212,9 @@ def _signal(drive: Drive, command: r.Command, _: Found) -> bool:
     """Take a signal into the log, whatever the run's state, and give it to whoever waits for its name."""
     name, data = str(command.arguments["name"]), msgspec.json.encode(command.arguments.get("value"))
     value = Raw(notice(drive.blueprint.codec.mask(data, "signal")))
-    drive.journal.note(ops.SignalReceived(command.id, name, value, command.by))
-    found = first_wait(drive.position, name)
-    if found is not None:
-        drive.journal.note(promise(drive.position, found, command.id, command.by))
-        drive.answered.append((found.address, found.key))
+    signal = ops.SignalReceived(command.id, name, value, command.by)
+    drive.journal.note(signal)
+    give(drive, signal)
     return True
 
 

@@ -5,6 +5,7 @@ takes the command itself. A drive belongs to one Runtime; what parks for a timer
 """
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 from windlass.core import queries
@@ -12,9 +13,10 @@ from windlass.core import records as r
 from windlass.core.blueprint import EVERY_STEP, Blueprint, Definition
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import RunExists, RunOwned, StoreError
-from windlass.core.states import UNFINISHED, move
+from windlass.core.states import COMPLETED, UNFINISHED, move
 from windlass.engine import reads, threads, tree
 from windlass.engine.births import Options, conceive, read_input
+from windlass.engine.continued import next_of
 from windlass.engine.drives import Drives
 from windlass.engine.idle import settle
 from windlass.engine.inputs import check_text, packed
@@ -78,12 +80,13 @@ class Control:
         if record.definition != blueprint.name or record.input_digest != digest:
             what = "another input" if record.definition == blueprint.name else f"definition {record.definition!r}"
             raise RunExists(f"run {record.id} was started with {what}")
-        if not self.drives.is_driving(record.id) and record.head.status in UNFINISHED:
-            self.drives.blueprint(record)
-            try:
-                await self.drives.drive(record.id)
-            except RunOwned:
-                return record.id  # somebody drives it: follow
+        last = record
+        if record.head.status is COMPLETED and (later := await next_of(self.store, record)):
+            last = await reads.get(self.store, later)
+        if not self.drives.is_driving(last.id) and last.head.status in UNFINISHED:
+            self.drives.blueprint(last)
+            with suppress(RunOwned):  # somebody drives it: follow
+                await self.drives.drive(last.id)
         return record.id
 
     async def post(self, run: str, verb: str, by: str = "", *, id: str = "", **arguments: Any) -> bool:

@@ -85,7 +85,7 @@ async def leave_unasked(drive: Drive, activation: Activation, *, waits: bool) ->
     """
     pending = activation.pending
     pending.stale -= activation.reached
-    unheard(activation, waits=waits)
+    unheard(drive, activation, waits=waits)
     ids = [
         id_ for key, id_ in pending.asked.items()
         if key not in pending.answers and (not waits or (key in pending.stale and not key.startswith(BESIDE)))

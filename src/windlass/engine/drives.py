@@ -37,6 +37,8 @@ from windlass.engine.redacting import Masking
 from windlass.engine.services import Services
 from windlass.engine.slots import Slots
 
+NEWS_SECONDS = 0.01  # between two looks at whether another run here has heard of what ended
+
 
 class Drives:
     """Drives runs in the background, each until it settles."""
@@ -49,6 +51,7 @@ class Drives:
         self.masking = Masking(services.platform.redact)
         self.loops: dict[str, RunLoop] = {}
         self.tasks: dict[str, asyncio.Task[Status]] = {}
+        self.claims: set[asyncio.Future[None]] = set()  # under way: each may end with another drive
         self.timers: dict[str, asyncio.TimerHandle] = {}
         self.broken: dict[str, BaseException] = {}  # why a drive here ended before its run settled
         self.closing = False
@@ -103,7 +106,13 @@ class Drives:
             RunUnknown, RunOwned, DefinitionUnknown, DefinitionChanged: it cannot be claimed, or not be driven.
         """
         async with self.lock(run):
-            await self._drive_alone(run)
+            claim = asyncio.get_running_loop().create_future()
+            self.claims.add(claim)
+            try:
+                await self._drive_alone(run)
+            finally:
+                self.claims.remove(claim)
+                claim.set_result(None)
 
     def lock(self, run: str) -> asyncio.Lock:
         """Return what to hold while claiming a run: two claims at once by one process would fence each other off."""
@@ -131,6 +140,9 @@ class Drives:
                     await self.store.maintain("quarantine", run=run, reason=str(error.args[0]))
             self.let_go(run)
             raise
+        if self.closing:  # nobody here would drive it
+            await self.store.release(run, record.epoch)
+            return
         self.begin(RunLoop(self.services, blueprint, record, position, ledger, blobs))
 
     async def is_free(self, run: str) -> bool:
@@ -198,11 +210,11 @@ class Drives:
         run = loop.run
         if self.tasks.get(run) is task:
             del self.tasks[run], self.loops[run]
+        error = None if task.cancelled() else task.exception()
         if task.cancelled() or self.closing:
             return
         self.slots.next()
         self.near.tell_above(loop.journal.record)
-        error = task.exception()
         if error is not None:
             self.broken[run] = error
         self.services.notifier.wake(run)
@@ -279,13 +291,24 @@ class Drives:
         if run not in self.tasks and run in self.broken:
             raise self.broken[run]
 
+    async def calm(self, seconds: float) -> None:
+        """Wait until nothing is driven here or about to be, at most so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self.tasks or self.claims or self.near.telling:
+                    under_way: list[asyncio.Future[Any]] = [*self.tasks.values(), *self.claims]
+                    await (asyncio.wait(under_way) if under_way else asyncio.sleep(NEWS_SECONDS))
+                    await asyncio.sleep(0)  # their callbacks have to run
+
     async def close(self) -> None:
         """Let go of every run: what runs is interrupted, and goes on when it is next claimed."""
         self.closing = True
         self.queue.close()
         for timer in self.timers.values():
             timer.cancel()
-        drives = tuple(self.tasks.values())
-        for drive in drives:
-            drive.cancel()
-        await asyncio.gather(*drives, return_exceptions=True)
+        while self.tasks or self.claims:
+            under_way: list[asyncio.Future[Any]] = [*self.tasks.values(), *self.claims]
+            for drive in self.tasks.values():
+                drive.cancel()
+            await asyncio.wait(under_way)
+            await asyncio.sleep(0)  # their callbacks have to run

@@ -1,6 +1,6 @@
 """What is given from outside: a run's input, the edits of a resume or fork, and answers, as writes and as bytes."""
 
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from typing import Any
 
@@ -76,7 +76,7 @@ def packed(blueprint: Blueprint, edits: dict[str, Any] | None) -> dict[str, Any]
         ValueNotKept, ValueTooLarge: it cannot be kept; nothing was posted.
     """
     kept: dict[str, Raw] = {}
-    contents: dict[str, bytes] = {}
+    contents: dict[str, str] = {}
     _, inner = blueprint.of_edits(edits or {})
     for name, value in (edits or {}).items():
         channel = name.rpartition("/")[2]
@@ -85,7 +85,7 @@ def packed(blueprint: Blueprint, edits: dict[str, Any] | None) -> dict[str, Any]
         typed = convert(value, inner.channels[channel].type, f"edits.{name}")
         encoded = blueprint.codec.encode(typed, f"edits.{channel}")
         kept[name] = Raw(encoded.data)
-        contents |= {blob.digest: bytes(blob.content) for blob in encoded.blobs}
+        contents |= {blob.digest: b64encode(blob.content).decode() for blob in encoded.blobs}
     return {"edits": kept, "contents": contents} if contents else {"edits": kept}
 
 

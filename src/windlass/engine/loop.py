@@ -101,8 +101,9 @@ class RunLoop(Drive):
         if direct is not None:
             self.direct = direct
             outcome = await attempt(direct)
-            if self.direct is not direct:
-                return False  # it was given up, and another task goes on
+            if self.direct is not direct:  # another task goes on, and hears of it unless it was given up
+                direct.tell(outcome)
+                return False
             self.direct = None
             await self._settle([outcome])
             if self.clock.monotonic() - self._slice > SLICE_SECONDS:
@@ -154,8 +155,9 @@ class RunLoop(Drive):
             if node.streams_to:
                 self.ready.extend(reader for reader, why in self.resting.items() if why == "starves")
             self.alarm.watch(activation)
-            if node.mode == "async" and len(self.running) == 1 and not self.ready and not self.has_streams:
-                activation.task, activation.over = self.turns.task, self._leave_behind
+            is_alone = len(self.running) == 1 and not self.ready and not self.resting and not self.has_streams
+            if is_alone and node.mode == "async":
+                activation.task, activation.over, activation.beside = self.turns.task, self._ended, self._stand_aside
                 if activation.due() < inf:  # it may take long
                     self.items.tell("activation.started", activation, attempt=activation.attempt)
                 return activation
@@ -182,13 +184,16 @@ class RunLoop(Drive):
     async def _attempt(self, activation: Activation) -> None:
         activation.tell(await attempt(activation))
 
-    def _leave_behind(self, outcome: Outcome) -> None:
-        self.direct = None
-        self.done.append(outcome)
-        self.turns.leave_behind()
+    def _stand_aside(self) -> None:
+        """Leave this task to the node that is alone in it, and go on in another: there is something to listen for."""
+        if self.direct is not None:
+            self.direct = None
+            self.turns.leave_behind()
 
     def _ended(self, outcome: Outcome) -> None:
         self.done.append(outcome)
+        if outcome.activation is self.direct:  # it was given up
+            self._stand_aside()
         self.wake()
 
     async def _settle(self, outcomes: list[Outcome]) -> None:
@@ -264,7 +269,7 @@ class RunLoop(Drive):
         if not left and not path:
             self.over = True
             await self._complete(step)
-        elif limit is not None and frame.n >= limit and frame.steps >= limit and step.planned:
+        elif limit is not None and frame.steps >= limit and step.planned:
             of = f"{path} of {self.run}" if path else self.run
             failure = failures.describe(StepLimitReached(f"{of} took {limit} steps"))
             bury(self, path, failure, "step_limit")
@@ -273,8 +278,7 @@ class RunLoop(Drive):
             await journal.write("step", step=step, status=FAILED, release=True)
         else:
             await journal.write("step", step=step, status=self.status())
-            for planned in step.planned:
-                self.ready.append(planned.address)
+            self.ready.extend(planned.address for planned in step.planned)
             if not left:
                 await frames.close(self, path)
 

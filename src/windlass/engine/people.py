@@ -12,10 +12,11 @@ from windlass.core.blueprint import Definition
 from windlass.core.codec import PLAIN
 from windlass.core.errors import AlreadyAnswered, InputError
 from windlass.core.position import load
+from windlass.core.schema import unfit
 from windlass.core.signal_errors import SignalInvalid
 from windlass.core.states import move
 from windlass.engine import escalations, reads
-from windlass.engine.answers import find, unfit
+from windlass.engine.answers import find
 from windlass.engine.control import Control
 from windlass.engine.initiate import edit as edited
 from windlass.engine.inputs import check_name, packed, spoken, unpacked
@@ -95,4 +96,9 @@ async def signal(control: Control, run: str, name: str, value: Any, *, by: str, 
     if wrong and all(wrong):
         hint = f"{waits[0].address} wants {bytes(waits[0].schema).decode()[:500]}"
         raise SignalInvalid("signal", wrong[0], hint=hint)
-    return await control.post(run, "signal", by, id=id and f"{run}|{id}", name=name, value=Raw(encoded))
+    return await control.post(run, "signal", by, id=id and _known_as(run, id), name=name, value=Raw(encoded))
+
+
+def _known_as(run: str, id: str) -> str:
+    """Make a signal's id of the run's, as ids of commands are the store's: no other run and id make the same."""
+    return f"{run.replace('%', '%25').replace('|', '%7C')}|{id}"

@@ -185,6 +185,10 @@ class Runtime:
         """The runs that this runtime drives at the moment."""
         return [run for run in self._drives.tasks if self._drives.is_driving(run)]
 
+    async def calm(self, seconds: float) -> None:
+        """Wait until nothing is driven here any more, at most so long: what is left then is interrupted by leaving."""
+        await self._drives.calm(seconds)
+
     async def pause(self, run: str, *, immediate: bool = False, by: str = "") -> None:
         """Stop a run at its next boundary; with `immediate`, stop what executes (effects in flight end first)."""
         await self._control.steer(run, "pause", by, immediate=immediate)

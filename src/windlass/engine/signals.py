@@ -1,24 +1,27 @@
 """Signals: what is told to a run from outside, by name, whether a task waits for it yet or not.
 
 A signal is posted as any command is, and the run's owner takes it into the log. From then on the run has it until an
-activation takes it: each signal goes to one wait, in the order in which they were posted. Which one a wait got is
-recorded, so a later run of the activation gets the same.
+activation takes it: each signal goes to one wait that it fits, in the order in which they were posted. Which one a wait
+got is recorded, so a later run of the activation gets the same.
 """
 
 import asyncio
+from collections.abc import Iterator
 from typing import Any, TypeVar, overload
 
 import msgspec
 from msgspec import Raw
 
 from windlass.core import ops
+from windlass.core.codec import Codec
 from windlass.core.errors import ContextClosed, DecodeError, InputError
 from windlass.core.position import Position
-from windlass.core.schema import misfit
+from windlass.core.schema import misfit, unfit
 from windlass.core.signal_errors import SignalExpired
 from windlass.core.types import convert, json_schema
 from windlass.core.words import Escalate, When
 from windlass.engine.activation import Activation
+from windlass.engine.drive import Drive
 from windlass.engine.inputs import check_name
 from windlass.engine.terms import REJECT, read_terms
 
@@ -48,8 +51,8 @@ class Signals:
         It may have come before. Nobody else gets it, and a re-run of this task gets the same one.
 
         Args:
-            schema: the value's type, as of `ask`; None for any JSON. A signal that does not fit is told of as an event
-                (`signal.refused`), and the next one is taken.
+            schema: the value's type, as of `ask`; None for any JSON. A signal that does not fit, here or where else
+                one is waited for, is told of as an event (`signal.refused`), and the next one is taken.
             deadline: until when: `"2h"`, seconds, a timedelta, or a datetime with its time zone.
             otherwise: what follows then: `"reject"` (SignalExpired is raised; the default), or a value.
 
@@ -96,7 +99,7 @@ def _next_try(activation: Activation, identity: str) -> str:
 
 async def _taken(activation: Activation, wait: ops.SignalAwaited) -> ops.SignalReceived:
     """Return the signal that a wait has got; take the next one, or wait for it, if it has none yet."""
-    key, clock = wait.key, activation.services.seams.clock
+    key, clock, codec = wait.key, activation.services.seams.clock, activation.blueprint.codec
     activation.reached.add(key)
     while (signal := activation.pending.signals.get(key)) is None:
         activation.begin_op()
@@ -105,14 +108,14 @@ async def _taken(activation: Activation, wait: ops.SignalAwaited) -> ops.SignalR
         finally:
             activation.end_op()
         pending, position = activation.pending, activation.journal.position
-        known, found = pending.awaited.get(key), _next(position, wait.name)
+        known, found = pending.awaited.get(key), _next(position, codec, wait)
         if key in pending.signals:
             continue
         if f"{wait.address} {key}" in position.promised:  # by the drive, in a row on its way
             await _wait(activation, key, None)
-        elif found is not None:
+        elif found is not None and (known is not None or fits(codec, found, wait)):
             await _put(activation, promise(position, wait, found.id, found.by))
-        elif known is None:
+        elif known is None:  # what does not fit it may fit another wait of these tasks, once that is known
             await _put(activation, wait)
         elif known.terms.due_at is not None and known.terms.due_at <= clock.now():
             await _put(activation, promise(position, known, "", ""))
@@ -151,17 +154,52 @@ def _ring(activation: Activation, key: str) -> None:
         waiter.set_result(None)
 
 
-def _next(position: Position, name: str) -> ops.SignalReceived | None:
-    """Find the first signal of a name that nobody has."""
-    free = (one for one in position.signals.values() if one.name == name and one.id not in position.promised)
-    return next(free, None)
+def _next(position: Position, codec: Codec, wait: ops.SignalAwaited) -> ops.SignalReceived | None:
+    """Find the first signal that a wait can use, or has to refuse: one that fits another wait is left to that."""
+    free = (one for one in position.signals.values() if one.name == wait.name and one.id not in position.promised)
+    for one in free:
+        others = _open_waits(position, wait.name)
+        if fits(codec, one, wait) or not any(fits(codec, one, other) for other in others):
+            return one
+    return None
 
 
-def first_wait(position: Position, name: str) -> ops.SignalAwaited | None:
-    """Find a wait for a name that has nothing yet."""
+def give(drive: Drive, signal: ops.SignalReceived, *, left_by: str = "") -> bool:
+    """Give a signal to the first wait that it fits, or, if it is a fresh one that fits none, to the first of them.
+
+    Whoever waits hears of it once that is folded.
+
+    Args:
+        left_by: who has given it back, and does not get it again.
+
+    Returns:
+        Whether anybody got it.
+    """
+    found = None
+    for wait in _open_waits(drive.position, signal.name):
+        if wait.address != left_by and fits(drive.blueprint.codec, signal, wait):
+            found = wait
+            break
+        found = found if found or left_by else wait
+    if found is None:
+        return False
+    drive.journal.note(promise(drive.position, found, signal.id, signal.by))
+    drive.answered.append((found.address, found.key))
+    return True
+
+
+def _open_waits(position: Position, name: str) -> Iterator[ops.SignalAwaited]:
     waits = (wait for pending in position.pending.values() for wait in pending.open_signals)
-    free = (one for one in waits if one.name == name and f"{one.address} {one.key}" not in position.promised)
-    return next(free, None)
+    return (one for one in waits if one.name == name and f"{one.address} {one.key}" not in position.promised)
+
+
+def fits(codec: Codec, signal: ops.SignalReceived, wait: ops.SignalAwaited) -> bool:
+    """Say whether a wait can use a signal, as far as its schema says."""
+    try:
+        value = codec.decode(bytes(signal.value), trusted=True)
+    except DecodeError:
+        return False  # its type is not known here
+    return not unfit(value, msgspec.json.decode(wait.schema))
 
 
 def promise(position: Position, wait: ops.SignalAwaited, id: str, by: str) -> ops.SignalTaken:
@@ -173,18 +211,19 @@ def promise(position: Position, wait: ops.SignalAwaited, id: str, by: str) -> op
     return ops.SignalTaken(wait.address, wait.key, "", wait.name, expired=terms.otherwise, value=terms.value)
 
 
-def unheard(activation: Activation, *, waits: bool) -> None:
-    """Give back what came for waits of an activation that it does not listen to any more.
+def unheard(drive: Drive, activation: Activation, *, waits: bool) -> None:
+    """Give back what came for waits of an activation that it does not listen to any more, or give it to who does.
 
     Args:
         waits: the attempt waits. What it did not come by it may listen to yet, unless it was begun with another state
             or other code, and this attempt did not come by it again.
     """
-    pending, journal = activation.pending, activation.journal
+    pending, journal = activation.pending, drive.journal
     keys = dict.fromkeys((*pending.awaited, *pending.signals))
     for key in [key for key in keys if key not in activation.reached and (not waits or key in pending.stale)]:
         signal = pending.signals.get(key)
         if signal is not None and signal.id:
             journal.note(ops.SignalLeft(activation.address, key, signal.id, signal.name))
+            drive.news |= give(drive, signal, left_by=activation.address)  # heard of where commands are taken
         elif waits and signal is None:
             journal.note(ops.SignalLeft(activation.address, key, "", pending.awaited[key].name))

@@ -14,7 +14,8 @@ def check_stops(blueprint: Blueprint, before: Sequence[str], after: Sequence[str
     """Refuse to stop where that cannot be.
 
     Raises:
-        InputError: it is no list of names, there is no such node, or it tells what it writes before it is settled.
+        InputError: it is no list of names, there is no such node, it is a sub-graph, or it tells what it writes before
+            that is settled.
     """
     for where, names in (("before", before), ("after", after)):
         if isinstance(names, str):
@@ -23,6 +24,9 @@ def check_stops(blueprint: Blueprint, before: Sequence[str], after: Sequence[str
             if name not in blueprint.nodes:
                 hint = f"there are: {', '.join(sorted(blueprint.nodes))}"
                 raise InputError(where, f"{blueprint.name} has no node {name!r}", hint=hint)
+            if blueprint.nodes[name].sub is not None:  # only what runs itself can stop
+                hint = f"declare {where}= for a node of it"
+                raise InputError(where, f"{name} is a sub-graph: nothing stops at it as a whole", hint=hint)
             if where == "after" and blueprint.nodes[name].streams_to:
                 raise InputError(where, f"{name} streams to {', '.join(blueprint.nodes[name].streams_to)}: stop there")
 
