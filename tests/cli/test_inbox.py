@@ -71,6 +71,25 @@ def test_the_first_answer_wins(windlass: Windlass) -> None:
     assert done.object["error"] == "question.closed"
 
 
+def test_an_approver_sees_what_is_asked_and_what_differs(windlass: Windlass, folder: Path) -> None:
+    first = ask(windlass, "refunding", "--input", "1")
+    assert 'with {"amount":120}?' in windlass("inbox", "list").out
+    (folder / "price").write_text("130")
+    assert windlass("inbox", "answer", first, "allow", "flows.py:refunding", "--role", "cfo", "--by", "carl").code == 3
+    again = windlass("inbox", "list", "--json").object
+    assert again["prompt"].startswith("Asked again, as it differs in arguments: ")
+    shown = windlass("inbox", "show", again["id"]).out
+    assert f'again     it differs in arguments from question {first}, which showed\n  {{"amount":120}}\n' in shown
+    closed = windlass("inbox", "show", first).out
+    assert 'given     "allow", by carl, ' in closed
+    assert "given" not in shown
+    done = windlass("inbox", "answer", again["id"], "allow", "flows.py:refunding", "--role", "cfo", "--by", "dora")
+    assert done.code == 0
+    (effect,) = windlass("effects", "show", "q", "--json").objects
+    assert (effect["approved_by"], effect["approval"]) == ("dora", again["id"])
+    assert f"approved by   dora, question {again['id']}" in windlass("effects", "show", "q").out
+
+
 def test_an_answer_that_comes_after_the_end_says_so(windlass: Windlass) -> None:
     id_ = ask(windlass, "asking", "--input", "books")
     assert windlass("inbox", "answer", id_, "true", "flows.py:asking", "--by", "carl").code == 0

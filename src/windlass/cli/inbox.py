@@ -28,6 +28,7 @@ from windlass.engine.runtime import Runtime
 from windlass.engine.terms import PEOPLE, addressee
 
 EVER = 1_000_000
+PROMPT = 100  # characters of a question in the list: of an approval, the arguments come last
 Role = Annotated[tuple[str, ...], Parameter(help="A role of whoever answers; as often as needed.")]
 Value = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
 Why = Annotated[str, Parameter(help="Why, for the record.")]
@@ -116,7 +117,7 @@ def list_questions(*, filters: Filters = ANY, limit: Limit = 1000, common: Commo
     rows = [
         (
             q.id, q.run, where(q, records), q.terms.to or "anybody", duration(now - q.asked_at),
-            "" if q.terms.due_at is None else duration(max(0.0, q.terms.due_at - now)), cut(q.prompt, 60),
+            "" if q.terms.due_at is None else duration(max(0.0, q.terms.due_at - now)), cut(q.prompt, PROMPT),
             cut(spell(q.schema), 40),
         )
         for q in found
@@ -175,11 +176,18 @@ def described(asked: Question, place: str = "") -> list[str]:
         lines.append(f"deadline  {clock_time(terms.due_at)}; then {after}")
     if terms.remind:
         lines.append(f"reminders {', '.join(map(clock_time, terms.remind))}")
-    lines += [f"answer    {spell(asked.schema)}", capped(asked.prompt)]
+    lines.append(f"answer    {spell(asked.schema)}")
+    if asked.answered_at is not None:
+        by = f", by {asked.by}" if asked.by else ""
+        lines.append(f"given     {short(asked.answer, 1_000)}{by}, {clock_time(asked.answered_at)}")
+    lines.append(capped(asked.prompt))
     shown = asked.about.get("shown")
-    about = {name: value for name, value in asked.about.items() if name not in ("shown", "arguments", "bound")}
+    about = {name: value for name, value in asked.about.items() if name not in ("shown", "arguments", "bound", "again")}
     if shown is not None:
         lines += ["shown", *(f"  {line}" for line in str(shown).splitlines())]
+    if again := asked.about.get("again"):
+        lines.append(f"again     it differs in {', '.join(again['differs'])} from question {again['id']}, which showed")
+        lines += [f"  {line}" for line in str(again["shown"]).splitlines()]
     return lines + ([f"about     {capped(spell(about))}"] if about else [])
 
 

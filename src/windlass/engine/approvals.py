@@ -32,6 +32,7 @@ VERDICT = {"type": "string", "enum": ["allow", "deny"]}
 WINDOW_SECONDS = 3600.0
 EVER = 1_000_000  # questions of a run that are looked at
 BEGIN = "permit|"
+MOST_IN_PROMPT = 200  # characters of the arguments
 
 
 class Wish(NamedTuple):
@@ -68,16 +69,16 @@ async def approve(
     resets, where = activation.pending.resets, f"{activation.address}: {wish.kind} {wish.name!r}"
     identity = f"{BEGIN}{wish.kind}|{wish.place}|{whole}|{resets}"
     activation.nth(identity)
+    about = _about(activation, wish, bound)
     if identity not in activation.pending.asked:
-        await _void(activation, wish, bound)
+        about |= await _void(activation, wish, bound)
         why = await _too_many(activation, terms.to)
         if why:
             activation.journal.say("approval.denied", activation.address, name=wish.name, why=why)
             hint = "raise Platform(approvals=..., approvals_each=...), or ask for less"
             raise PermissionDenied(f"{where}: {why}", hint=hint)
-    said = f"May {activation.node.id} do {wish.kind} {wish.name!r} with these arguments?"
     try:
-        raw = await ask(activation, identity, escaped(said), VERDICT, _about(activation, wish, bound), terms)
+        raw = await ask(activation, identity, _prompt(activation.node.id, wish, about), VERDICT, about, terms)
     except QuestionExpired as error:
         raise PermissionDenied(f"{where}: nobody approved it in time") from error
     if msgspec.json.decode(raw) != "allow":
@@ -140,8 +141,12 @@ def _digested(parts: Any) -> str:
     return sha256(msgspec.json.encode(parts)).hexdigest()[:32]
 
 
-async def _void(activation: Activation, wish: Wish, bound: Mapping[str, str]) -> None:
-    """Tell that what was asked about before is not what is asked now, and withdraw that question if it is open."""
+async def _void(activation: Activation, wish: Wish, bound: Mapping[str, str]) -> dict[str, Any]:
+    """Tell that what was asked about before is not what is asked now, and withdraw that question if it is open.
+
+    Returns:
+        What is shown of that beside the question: the last one's id, which fields differ, and what it showed.
+    """
     journal, pending = activation.journal, activation.pending
     ids = {}
     for key, id_ in pending.asked.items():
@@ -149,8 +154,9 @@ async def _void(activation: Activation, wish: Wish, bound: Mapping[str, str]) ->
             place, _, resets = key.removeprefix(f"{BEGIN}{wish.kind}|").rsplit("|", 2)
             if place not in pending.calls and place not in pending.outcomes and resets == str(pending.resets):
                 ids[id_] = key
+    again: dict[str, Any] = {}
     if not ids:
-        return
+        return again
     for asked in await journal.store.find(queries.Questions(ids=tuple(ids), statuses=None)):
         was = asked.about.get("bound", {})
         fields = [name for name, value in bound.items() if was.get(name) != value]
@@ -159,6 +165,17 @@ async def _void(activation: Activation, wish: Wish, bound: Mapping[str, str]) ->
         if asked.status == "open":
             journal.change(changes.QuestionPut(msgspec.structs.replace(asked, status="withdrawn")))
             journal.say("question.withdrawn", activation.address, id=asked.id)
+        again = {"again": {"id": asked.id, "differs": fields, "shown": asked.about.get("shown", "")}}
+    return again
+
+
+def _prompt(node: str, wish: Wish, about: Mapping[str, Any]) -> str:
+    """Ask in one line: what is about to be done, the beginning of the arguments, and whether it is asked again."""
+    again = about.get("again")
+    before = f"Asked again, as it differs in {', '.join(again['differs'])}: " if again else ""
+    shown = str(about["shown"])
+    head = shown if len(shown) <= MOST_IN_PROMPT else f"{shown[:MOST_IN_PROMPT]}… (all of it is shown beside)"
+    return f"{before}{escaped(f'May {node} do {wish.kind} {wish.name!r} with {head}?')}"
 
 
 async def _too_many(activation: Activation, to: str) -> str:
