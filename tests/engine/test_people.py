@@ -77,6 +77,12 @@ async def test_a_question_is_answered_by_whom_it_is_put_to(
     assert (await runtime.wait(run)).output == "yes"
 
 
+async def test_who_is_refused_is_told_as_whom(runtime: Runtime) -> None:
+    asked = await the_question(runtime, (await runtime.run(asking(to="role:cfo"), 1)).run)
+    with pytest.raises(NotForYou, match="not to bob, role support, role sales, tenant acme"):
+        await runtime.answer(asked.id, "yes", by="bob", roles=["support", "sales"], tenant="acme")
+
+
 @pytest.mark.parametrize("to", ["ann", "user:", "group:x", "role: cfo", ":", 5])
 async def test_a_question_to_nobody_is_refused(runtime: Runtime, to: Any) -> None:
     with pytest.raises(RunFailed, match="nobody"):

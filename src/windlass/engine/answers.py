@@ -67,7 +67,10 @@ async def answer(
     """
     asked = await find(control, id_)
     if not may_answer(asked.terms.to, by, roles, tenant):
-        raise NotForYou(f"question {id_} of run {asked.run} is put to {asked.terms.to}, not to {by or 'nobody named'}")
+        who = ", ".join(
+            [by or "nobody named", *(f"role {role}" for role in roles), *([f"tenant {tenant}"] * bool(tenant))]
+        )
+        raise NotForYou(f"question {id_} of run {asked.run} is put to {asked.terms.to}, not to {who}")
     known = control.drives.blueprints.get((await reads.get(control.store, asked.run)).definition)
     encoded = spoken(known.codec if known is not None else PLAIN, value)
     if asked.status in CLOSED and bytes(asked.answer) == encoded:
