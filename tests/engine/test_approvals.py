@@ -1,14 +1,34 @@
 """Approvals: what is shown is what runs, once; whatever differs asks again, and says what differs."""
 
 import asyncio
+from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
 
 from tests.engine.mortal import House, simulate
-from windlass import Allow, Approve, Ask, Context, Pipeline, Platform, RunFailed, Runtime, task, tool
+from windlass import (
+    Allow,
+    Approve,
+    Ask,
+    Budget,
+    Context,
+    Cost,
+    ModelAnswer,
+    ModelRequest,
+    Pipeline,
+    Platform,
+    RunFailed,
+    Runtime,
+    Usage,
+    model,
+    task,
+    tool,
+)
 from windlass.core.errors import PermissionDenied
 from windlass.core.records import Question
+from windlass.engine.escrow import Escrow
 
 
 async def the_question(runtime: Runtime, run: str) -> Question:
@@ -53,7 +73,7 @@ async def test_what_was_approved_runs_once(url: str) -> None:
 
 async def test_a_long_prompt_says_that_there_is_more(runtime: Runtime) -> None:
     asked = await the_question(runtime, (await runtime.run(paying({"amount": "9" * 300}, []), 1)).run)
-    assert asked.prompt.endswith("999… (all of it is shown beside)?")
+    assert asked.prompt.endswith("999… (more is shown beside)?")
     assert "9" * 300 in asked.about["shown"]
 
 
@@ -72,6 +92,37 @@ async def test_nobody_in_time_denies(runtime: Runtime) -> None:
     with pytest.raises(RunFailed, match="nobody approved it in time"):
         await runtime.run(paying(world, paid), 1)
     assert paid == []
+
+
+@pytest.mark.parametrize(("answered", "found"), [(True, "paid 5"), (False, "nobody approved it in time")])
+def test_what_is_said_in_time_counts_however_late_it_is_taken(answered: bool, found: str) -> None:
+    async def main(house: House) -> None:
+        until = datetime.fromtimestamp(house.seams.clock.now() + 60, UTC)
+        flow = paying({"amount": 5, "approve": Approve("role:cfo", deadline=until)}, [])
+
+        async def work(runtime: Runtime) -> str:
+            run = (await runtime.run(flow, 1)).run
+            await runtime.pause(run)
+            if answered:
+                await runtime.answer((await the_question(runtime, run)).id, "allow", roles=["cfo"])
+            await asyncio.sleep(120)
+            await runtime.resume(run)
+            try:
+                return str((await runtime.wait(run)).output)
+            except RunFailed as error:
+                return str(error)
+
+        assert found in await house.live(work, flow)
+
+    simulate(main)
+
+
+async def test_until_when_is_read_as_it_is_asked(runtime: Runtime) -> None:
+    world: dict[str, Any] = {"amount": 5, "approve": Approve("role:cfo", deadline="1 h")}
+    run = (await runtime.run(paying(world, []), 1)).run
+    world["approve"] = Approve("role:cfo", deadline=datetime(2020, 1, 1, tzinfo=UTC))
+    await runtime.answer((await the_question(runtime, run)).id, "allow", roles=["cfo"])
+    assert (await runtime.wait(run)).output == "paid 5"
 
 
 async def test_other_arguments_ask_again_and_say_so(runtime: Runtime) -> None:
@@ -143,6 +194,134 @@ async def test_other_code_and_other_rules_ask_again(url: str) -> None:
         (void,) = await told(runtime, run, "approval.void")
         assert void["fields"] == ["definition", "policy"]
         assert paid == []
+
+
+def acting(kind: str, ran: list[str], code: str) -> Pipeline:
+    """Do one action of a kind, of which a rule says that a person is asked."""
+
+    async def first(amount: int) -> int:
+        ran.append("first")
+        return amount
+
+    async def second(amount: int) -> int:
+        ran.append("second")
+        return amount
+
+    fn = first if code == "first" else second
+
+    async def answers(request: ModelRequest) -> ModelAnswer:
+        return ModelAnswer(str(await fn(5)))
+
+    async def answers_anew(request: ModelRequest) -> ModelAnswer:
+        return ModelAnswer(str(await fn(6)))
+
+    @task(id="acts")
+    async def acts(n: int, ctx: Context) -> None:
+        match kind:
+            case "effect":
+                await ctx.effect("pay", fn, n)
+            case "call":
+                await ctx.call("pay", fn, n)
+            case "tool":
+                await ctx.tool("pay", amount=n)
+            case "model":
+                await ctx.model("pay", model="pay")
+
+    given = tool(fn, name="pay")
+    asked = model(answers if code == "first" else answers_anew, name="pay")
+    return Pipeline("acting", [acts], tools=[given], models=[asked], grants=[Ask(f"{kind}:pay")])
+
+
+@pytest.mark.parametrize("kind", ["effect", "call", "tool", "model"])
+async def test_other_code_asks_again_where_a_rule_asks(url: str, kind: str) -> None:
+    ran: list[str] = []
+    async with Runtime(url) as runtime:
+        run = (await runtime.run(acting(kind, ran, "first"), 5)).run
+        first = await the_question(runtime, run)
+    async with Runtime(url, [acting(kind, ran, "second")]) as runtime:
+        await runtime.answer(first.id, "allow")
+        assert (await runtime.wait(run)).status == "waiting"
+        again = await the_question(runtime, run)
+        assert (again.id != first.id, ran) == (True, [])
+        (void,) = await told(runtime, run, "approval.void")
+        assert (void["id"], "definition" in void["fields"]) == (first.id, True)
+        await runtime.answer(again.id, "allow")
+        assert (await runtime.wait(run)).status == "completed"
+        assert ran == ["second"]
+
+
+def paying_in_part(kind: str, world: dict[str, Any], paid: list[int]) -> Pipeline:
+    async def pay(amount: int, to: str) -> None:
+        paid.append(amount)
+
+    @task(id="pays", grants=None if kind == "approve" else [Ask(f"{kind}:pay", when="args.amount > 1")])
+    async def pays(n: int, ctx: Context) -> None:
+        given = partial(pay, world["amount"])
+        match kind:
+            case "approve":
+                await ctx.effect("pay", given, "bob", approve="")
+            case "effect":
+                await ctx.effect("pay", given, "bob")
+            case _:
+                await ctx.call("pay", given, "bob")
+
+    return Pipeline("paying", [pays])
+
+
+@pytest.mark.parametrize("kind", ["approve", "effect", "call"])
+async def test_what_a_partial_holds_is_shown_and_bound(runtime: Runtime, kind: str) -> None:
+    world, paid = {"amount": 5}, list[int]()
+    run = (await runtime.run(paying_in_part(kind, world, paid), 1)).run
+    first = await the_question(runtime, run)
+    assert first.about["arguments"] == {"amount": 5, "to": "bob"}
+    world["amount"] = 5_000_000
+    await runtime.answer(first.id, "allow")
+    assert (await runtime.wait(run)).status == "waiting"
+    (void,) = await told(runtime, run, "approval.void")
+    assert (void["fields"], paid) == (["arguments"], [])
+    await runtime.answer((await the_question(runtime, run)).id, "allow")
+    assert (await runtime.wait(run)).status == "completed"
+    assert paid == [5_000_000]
+
+
+async def test_what_a_partial_holds_may_be_anything_where_nobody_is_asked(runtime: Runtime) -> None:
+    async def pay(client: object, amount: int) -> int:
+        return amount
+
+    @task(grants=[Allow("effect:*"), Allow("call:*")])
+    async def pays(n: int, ctx: Context) -> int:
+        given = partial(pay, object())
+        return int(await ctx.effect("pay", given, n)) + int(await ctx.call("pay", given, n))
+
+    assert (await runtime.run(Pipeline("paying", [pays]), 5)).output == 10
+
+
+@pytest.mark.parametrize("holds", [False, True])
+async def test_what_was_approved_cannot_be_changed_before_it_happens(
+    runtime: Runtime, holds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The estimate has to be asked for, and while the effect waits for it the task changes what was approved."""
+    paid: list[Any] = []
+    amounts, reserve = [5], Escrow.reserve
+
+    async def slowly(escrow: Escrow, asked: dict[str, int], node: str) -> None:
+        await reserve(escrow, asked, node)
+        amounts[0] = 5_000_000
+
+    async def pay(amounts: list[int]) -> None:
+        paid.append(amounts)
+
+    @task(id="pays")
+    async def pays(n: int, ctx: Context) -> None:
+        given = (partial(pay, amounts),) if holds else (pay, amounts)
+        await ctx.effect("pay", *given, approve="", cost=Cost(estimate=Usage(money=1)))
+
+    monkeypatch.setattr(Escrow, "reserve", slowly)
+    run = (await runtime.run(Pipeline("paying", [pays], budget=Budget(money=9)), 1)).run
+    await runtime.answer((await the_question(runtime, run)).id, "allow")
+    with pytest.raises(RunFailed, match="changed after the approval"):
+        await runtime.wait(run)
+    assert paid == []
 
 
 async def test_a_tool_that_a_rule_asks_about_is_bound_as_well(runtime: Runtime) -> None:

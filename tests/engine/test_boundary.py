@@ -1,5 +1,6 @@
 """What a task does passes its boundary: permissions on the final arguments, a person asked, and again on resume."""
 
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -320,8 +321,9 @@ def test_a_denied_task_does_not_get_its_way(how: str) -> None:
 
 @pytest.mark.parametrize("kind", ["call", "effect"])
 @pytest.mark.parametrize("changes", [False, True])
+@pytest.mark.parametrize("holds", [False, True])
 def test_arguments_that_change_after_the_decision_are_refused(
-    kind: str, changes: bool, monkeypatch: pytest.MonkeyPatch
+    kind: str, changes: bool, holds: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The estimate has to be asked for, and while the call waits for it the task changes what was judged."""
     amounts = [1]
@@ -339,7 +341,8 @@ def test_arguments_that_change_after_the_decision_are_refused(
     @task(grants=[Allow(f"{kind}:pay", when="args.amounts[0] <= 10")])
     async def act(n: int, ctx: Context) -> int:
         way = ctx.call if kind == "call" else ctx.effect
-        return int(await way("pay", pay, amounts, cost=Cost(estimate=Usage(money=1))))
+        given = (partial(pay, amounts),) if holds else (pay, amounts)
+        return int(await way("pay", *given, cost=Cost(estimate=Usage(money=1))))
 
     async def main(house: House) -> None:
         found = await house.live(begin(Pipeline("p", [act], budget=Budget(money=9)), 1))

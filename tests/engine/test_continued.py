@@ -201,6 +201,32 @@ async def test_a_pipeline_and_a_child_run_cannot_continue(runtime: Runtime) -> N
         await runtime.run(Pipeline("above", [parent], children=[counter()]))
 
 
+async def test_a_node_continues_while_a_subgraph_beside_it_has_steps_to_go(runtime: Runtime) -> None:
+    inner = Graph("team", Count)
+
+    @inner.node(writes=["log"])
+    async def write(log: list[str]) -> dict[str, Any]:
+        return {"log": [f"write {len(log)}"]}
+
+    def more(log: list[str]) -> str:
+        return "write" if len(log) < 3 else END
+
+    inner.start(write)
+    inner.branch(write, more, [write, END])
+    outer = Graph("outer", Count)
+
+    @outer.node()
+    async def look(n: int) -> ContinueAsNew | None:
+        return ContinueAsNew({"n": 1}) if n < 1 else None
+
+    outer.subgraph(inner, id="team", reads={"log": "log"}, writes={"log": "log"})
+    outer.start("look", "team")
+    result = await runtime.run(outer, {"until": 1}, "beside")
+    assert result.status == COMPLETED
+    assert result.output["log"] == ["write 0", "write 1", "write 2", "write 3"]
+    assert result.run.startswith("beside~1-")
+
+
 async def test_two_nodes_of_one_step_cannot_both_continue(runtime: Runtime) -> None:
     graph = Graph("both", Count)
 

@@ -1,15 +1,46 @@
 """What a failed attempt comes to: a refusal is one, whatever it was wrapped in on its way."""
 
 import asyncio
+from typing import TypedDict
 
 import pytest
 
-from windlass import Budget, Context, Cost, Deny, HandTo, Pipeline, Retry, RunFailed, Runtime, Usage, task
+from windlass import (
+    Budget,
+    Context,
+    Cost,
+    Deny,
+    Graph,
+    HandTo,
+    Pipeline,
+    Recover,
+    RecoveryAction,
+    Retry,
+    RunFailed,
+    Runtime,
+    TaskError,
+    Usage,
+    task,
+)
 from windlass.core.errors import BudgetExceeded, PermissionDenied
 from windlass.engine.failures import meant
 
 DENIED, SPENT = PermissionDenied("no"), BudgetExceeded("no more")
 OTHER = ValueError("something else")
+
+
+class State(TypedDict, total=False):
+    """Two numbers."""
+
+    n: int
+    m: int
+
+
+class Mute(Exception):
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise LookupError
 
 
 class ClientError(Exception):
@@ -90,3 +121,78 @@ async def test_an_edge_is_met_from_a_group() -> None:
         (letter,) = await runtime.dead_letters()
     assert letter.reason == "budget"
     assert letter.handler == "after"
+
+
+@pytest.mark.parametrize("proposed", [Recover.fallback(object()), Recover.skip(object())])
+async def test_what_cannot_stand_in_for_an_output_fails_the_run(proposed: RecoveryAction) -> None:
+    def stand_in(_: TaskError) -> RecoveryAction:
+        return proposed
+
+    @task(recover=stand_in)
+    async def work(n: int) -> int:
+        raise ValueError(n)
+
+    async with Runtime("memory:") as runtime:
+        with pytest.raises(RunFailed, match="ValueError: 3"):
+            await runtime.run(Pipeline("p", [work]), 3, id="r")
+        clamped = [event.data["why"] async for event in runtime.events("r") if event.type == "policy.clamped"]
+        assert [why.partition(" (")[0] for why in clamped] == ["work: object is not a value that can be kept"]
+
+
+async def test_an_answer_that_cannot_be_an_output_fails_the_run_while_others_run() -> None:
+    done = asyncio.Event()
+    graph = Graph("g", State)
+
+    def to_somebody(_: TaskError) -> RecoveryAction:
+        return Recover.escalate()
+
+    @graph.node(writes=["n"], recover=to_somebody)
+    async def work() -> dict[str, int]:
+        raise ValueError("no")
+
+    @graph.node(writes=["m"])
+    async def other() -> dict[str, int]:
+        await done.wait()
+        return {"m": 1}
+
+    graph.start(work, other)
+    async with Runtime("memory:") as runtime:
+        await runtime.start(graph, {}, id="r")
+        async for event in runtime.events("r", follow=True):
+            if event.type == "question.asked":
+                await runtime.answer(event.data["id"], {"m": 2})
+            elif event.type == "policy.clamped":
+                done.set()
+        with pytest.raises(RunFailed, match="ValueError: no"):
+            await runtime.wait("r")
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [(OSError("no file \udcff"), r"OSError: no file \\udcff"), (Mute(), "Mute: its text cannot be had: LookupError")],
+)
+async def test_an_error_whose_text_cannot_be_kept_fails_the_run(raised: Exception, told: str) -> None:
+    def give_up(error: TaskError) -> RecoveryAction:
+        return Recover.abort()
+
+    @task(recover=give_up)
+    async def work(n: int) -> int:
+        raise raised
+
+    async with Runtime("memory:") as runtime:
+        with pytest.raises(RunFailed, match=told):
+            await runtime.run(Pipeline("p", [work]), 3)
+
+
+@pytest.mark.parametrize("verb", ["savepoint", "call"])
+async def test_half_a_character_is_no_name(verb: str) -> None:
+    @task
+    async def work(n: int, ctx: Context) -> None:
+        if verb == "savepoint":
+            ctx.savepoint("\ud800")
+        else:
+            await ctx.call("\ud800", str, n)
+
+    async with Runtime("memory:") as runtime:
+        with pytest.raises(RunFailed, match="is no text"):
+            await runtime.run(Pipeline("p", [work]), 3)

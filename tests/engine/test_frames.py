@@ -695,3 +695,35 @@ async def test_a_run_that_two_frames_would_fail_at_once_fails_once(runtime: Runt
         await runtime.run(graph, {}, id="r")
     kinds = [event.type async for event in runtime.events("r")]
     assert (kinds.count("run.failed"), kinds[-1]) == (1, "run.failed")
+
+
+async def test_a_step_limit_in_a_frame_stops_the_children_beside_it(runtime: Runtime) -> None:
+    @task
+    async def decide(n: int, ctx: Context) -> str:
+        return await ctx.ask(f"{n}?", str)
+
+    child = Pipeline("child", [decide])
+    graph = Graph("outer", Desk, children=[child])
+
+    @graph.node(writes=["topic"])
+    async def boss(ctx: Context) -> dict[str, str]:
+        return {"topic": await ctx.run(child, 1)}
+
+    inner = endless("a")
+
+    @inner.node()
+    async def wait(ctx: Context) -> None:
+        await ctx.ask("go?")
+
+    inner.start(wait)
+    inner.edge(wait, "step")
+    graph.subgraph(inner, reads={}, writes=[])
+    graph.start("a", boss)
+    await runtime.start(graph, {}, id="r")
+    result = await runtime.wait("r")
+    asked = {question.run: question.id for question in await runtime.questions("r")}
+    assert (result.status, len(asked)) == ("waiting", 2)
+    await runtime.answer(asked.pop("r"), "yes")
+    with pytest.raises(RunFailed, match="StepLimitReached: a#1 of r took 3 steps"):
+        await runtime.wait("r")
+    assert [(await runtime.wait(run)).status for run in asked] == ["cancelled"]

@@ -204,3 +204,20 @@ async def test_goto_replaces_edges(runtime: Runtime) -> None:
     graph.start("ask")
     graph.edge("ask", "never")
     assert (await runtime.run(graph, {"n": 0})).output["n"] == 3
+
+
+@pytest.mark.parametrize("chosen", [None, 5, ["look", None]])
+async def test_a_branch_that_chooses_nothing_that_there_is_fails_the_run(runtime: Runtime, chosen: object) -> None:
+    graph = Graph("blind", State)
+
+    @graph.node(writes=["n"])
+    async def look() -> dict[str, int]:
+        return {"n": 1}
+
+    def choose(n: int) -> object:
+        return chosen
+
+    graph.start(look)
+    graph.branch(look, choose, [look, END])  # type: ignore[arg-type]
+    with pytest.raises(RunFailed, match="branch choose after look chose"):
+        await runtime.run(graph, {}, id="r")

@@ -239,3 +239,25 @@ async def test_the_same_id_attaches_and_another_input_is_refused(runtime: Runtim
     assert (await runtime.run(chain, 1, id="one")).output == 3
     with pytest.raises(Exception, match="another input"):
         await runtime.run(chain, 2, id="one")
+
+
+async def test_a_map_over_what_is_no_list_fails_the_run_and_loses_nothing_beside_it(runtime: Runtime) -> None:
+    lists: list[Any] = [None]
+
+    @task
+    async def split(number: int) -> list[int]:
+        found: list[int] = lists[-1]
+        return found
+
+    @task
+    async def each(item: int) -> int:
+        return item
+
+    pipeline = Pipeline("wrong", [split, each, double, plus_one], [Edge("split", "each", each=True)])
+    with pytest.raises(RunFailed, match="each maps over split, and that is no list but NoneType"):
+        await runtime.run(pipeline, 3, id="r")
+    lists.append([1, 2])
+    await runtime.rollback("r", ("split", 1))
+    await runtime.resume("r")
+    assert (await runtime.wait("r")).output == {"each": [1, 2], "plus_one": 7}
+    assert (await runtime.replay("r")).differing == ()

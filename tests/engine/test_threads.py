@@ -103,6 +103,18 @@ async def chat_node() -> None:
     """Do nothing."""
 
 
+async def test_a_later_turn_has_the_channels_of_the_run_and_not_those_of_its_subgraphs(runtime: Runtime) -> None:
+    team, outer = Graph("team", Chat), Graph("outer", Chat)
+    team.node(writes=["messages"])(chat_node)
+    team.start("chat_node")
+    outer.subgraph(team, reads={"messages": "messages"}, writes={"messages": "messages"})
+    outer.start("team")
+    for turn in (1, 2):
+        result = await runtime.run(outer, {"mood": "good"}, f"turn {turn}", thread="t")
+        assert set(result.output) == {"messages", "mood"}
+        assert result.output == await runtime.state(f"turn {turn}")
+
+
 async def test_turns_of_a_pipeline_are_ordered_and_share_nothing(runtime: Runtime) -> None:
     pipeline = Pipeline("p", [double])
     assert [(await runtime.run(pipeline, n, f"r{n}", thread="t")).output for n in range(3)] == [0, 2, 4]

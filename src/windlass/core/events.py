@@ -55,7 +55,7 @@ EVENTS = {
     "question.reminded": "whoever is asked was to be reminded",
     "question.escalated": "somebody else is asked, or a run of another definition",
     "approval.void": "what was approved is not what was about to happen: it is asked again",
-    "approval.denied": "a person was not asked: the run, or all together, have asked for too many approvals",
+    "approval.denied": "a person was not asked: too many approvals were asked for, or it cannot be shown",
     "question.withdrawn": "a question fell away with the branch that asked it",
     "signal.received": "a signal came from outside; the run has it until a node takes it",
     "signal.awaited": "a node waits for a signal",

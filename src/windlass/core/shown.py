@@ -36,3 +36,12 @@ def capped(text: str, most: int = MOST_BYTES) -> str:
     if len(data) <= most:
         return data.decode()
     return f"{data[:most].decode('utf-8', 'ignore')}… ({len(data) - most:,} bytes hidden)"
+
+
+def text_of(error: BaseException) -> str:
+    """Return what an error says, as it can be kept: half a character is spelled, and a text that fails is said to."""
+    try:
+        said = str(error)
+    except Exception as raised:  # noqa: BLE001 -- the class is the user's
+        said = f"its text cannot be had: {type(raised).__name__}"
+    return said.encode("utf-8", "backslashreplace").decode()

@@ -12,6 +12,7 @@ from windlass.core.audit import Account, ModelUse, ToolUse
 from windlass.core.codec import Codec
 from windlass.core.errors import ContextClosed, WindlassError
 from windlass.core.secret import MASKS
+from windlass.core.shown import text_of
 from windlass.core.talk import Message, Model, ModelAnswer, ModelRequest
 from windlass.core.tallies import Amounts
 from windlass.engine.activation import Activation
@@ -100,8 +101,8 @@ def tell_failed(
     if not activation.closed and not isinstance(error, ContextClosed):
         activation.journal.say(
             "call.failed", activation.address, name=visible(str(name), MOST_NAME), kind=kind,
-            attempt=activation.attempt, code=code, why=visible(str(error) or repr(error), MOST_SAID), partial=partial,
-            usage=usage,
+            attempt=activation.attempt, code=code, why=visible(text_of(error) or repr(error), MOST_SAID),
+            partial=partial, usage=usage,
         )  # fmt: skip
     return code
 

@@ -21,8 +21,9 @@ from windlass.core.pending import Pending
 from windlass.core.position import Frame, parse, place
 from windlass.core.records import Finished, Planned
 from windlass.core.secret import MASKS
+from windlass.engine.inputs import check_text
 from windlass.engine.journal import Journal
-from windlass.engine.redacting import masked, nameable
+from windlass.engine.redacting import masked
 from windlass.engine.services import Services
 from windlass.policies.chain import Chain
 
@@ -49,9 +50,9 @@ class Activation:
 
     __slots__ = (  # thousands of them may be alive, and a dict of more than 30 names is nobody else's: 2 KB each
         "address", "asking", "attempt", "beside", "blueprint", "books", "chain", "closed", "counts", "effects",
-        "enough", "freed", "guard", "has_asked", "has_ended", "is_over", "journal", "ledger", "live", "node",
-        "ordinal", "over", "place", "planned", "raises", "reached", "savepoints", "services", "signs", "starved",
-        "stopping", "streams", "task", "until", "waits", "was_cancelled",
+        "enough", "freed", "guard", "has_asked", "has_ended", "journal", "ledger", "live", "node", "ordinal", "over",
+        "place", "planned", "raises", "reached", "savepoints", "services", "signs", "starved", "stopping", "streams",
+        "task", "until", "waits", "was_cancelled",
     )  # fmt: skip
 
     def __init__(
@@ -70,7 +71,7 @@ class Activation:
         self.node: NodeSpec = blueprint.nodes[node]
         self.guard: Any = guard
         self.chain: Chain = guard.chains[self.place]
-        self.attempt = self.pending.attempts + 1
+        self.attempt = journal.position.pending.get(address, NOTHING).attempts + 1
         self.task: asyncio.Task[Any] | None = None
         self.stopping = ""
         self.has_ended = False  # the node's code, though effects of it may be in flight
@@ -89,9 +90,8 @@ class Activation:
         self.signs = 0.0  # monotonic time of the last sign of life
         self.savepoints: list[str] = []
         self.until = inf  # monotonic time at which its time is up
-        self.is_over = False  # its outcome was told
-        self.over: Callable[[Outcome], None] = lambda _: None  # is told its outcome, if it is not awaited in place
-        self.beside: Callable[[], None] = lambda: None  # is told that it waits while something else of it goes on
+        self.over: Callable[[Outcome], None] | None = None  # is told its outcome, if it is not awaited in place
+        self.beside: Callable[[], None] | None = None  # is told that it waits while something else of it goes on
         self.was_cancelled = False
         self.has_asked = False  # whether an effect happened, as its time ran out
         self.starved = False  # waits for a stream item, and has looked at all there are
@@ -125,8 +125,8 @@ class Activation:
 
     def nth(self, key: str) -> int:
         """Number what this attempt asks for under `key`, from 0; a number that was given back is taken first."""
-        if MASKS.known:
-            nameable(key, self.address)
+        if MASKS.known or not key.isascii():
+            check_text(key, self.address)
         if self.freed and self.freed.get(key):
             return heappop(self.freed[key])
         number = self.counts.get(key, 0)
@@ -135,7 +135,7 @@ class Activation:
 
     def savepoint(self, name: str) -> None:
         """Name the checkpoint that the attempt's end makes."""
-        self.savepoints.append(nameable(name, self.address))
+        self.savepoints.append(check_text(name, self.address))
 
     def give_back(self, key: str, number: int) -> None:
         """Give a number back: what had it came to nothing, so the next one that is identical stands in its place."""
@@ -172,7 +172,8 @@ class Activation:
         if not self.waits or self.stopping or self.closed:
             return
         if self.live:
-            self.beside()
+            if self.beside is not None:
+                self.beside()
             return
         if any(future.done() for future in self.waits.values()):
             return  # what it waited for came: it goes on, and looks again
@@ -219,9 +220,9 @@ class Activation:
 
     def tell(self, outcome: Outcome) -> None:
         """Tell how it ended; once: what an abandoned attempt comes to in the end is nobody's concern."""
-        if not self.is_over:
-            self.is_over = True
-            self.over(outcome)
+        if self.over is not None:
+            over, self.over = self.over, None
+            over(outcome)
 
     def due(self) -> float:
         """Return the monotonic time at which its clocks stop it; inf for never."""

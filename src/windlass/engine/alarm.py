@@ -17,14 +17,15 @@ class Alarm:
         self.at = inf  # monotonic time of the next look
         self._timer: asyncio.TimerHandle | None = None
 
-    def watch(self, activation: Activation) -> None:
-        """Begin the clocks of an attempt."""
+    def watch(self, activation: Activation) -> float:
+        """Begin the clocks of an attempt; return when they stop it."""
         activation.signs = now = self.clock.monotonic()
         if activation.chain.timeout is not None:
             activation.until = now + activation.chain.timeout
         due = activation.due()
         if due < self.at:
             self._set(due, now)
+        return due
 
     def _set(self, at: float, now: float) -> None:
         if self._timer is not None:

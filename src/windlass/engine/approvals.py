@@ -8,23 +8,23 @@ approver of whom all runs together ask too many: a flood wears people out.
 """
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from hashlib import sha256
-from types import CodeType
 from typing import Any, NamedTuple
 
 import msgspec
 
 from windlass.core import changes, ops, queries
 from windlass.core.blueprint import Blueprint
-from windlass.core.codec import Codec
 from windlass.core.errors import PermissionDenied, QuestionExpired, WindlassError
 from windlass.core.position import parse
-from windlass.core.secret import MASKS
 from windlass.core.shown import MOST_BYTES, capped, escaped
 from windlass.core.tallies import LimitAnswer, LimitOp
+from windlass.core.words import Approve
 from windlass.engine.activation import Activation
+from windlass.engine.called import called_digest, digested
 from windlass.engine.questions import ask
+from windlass.engine.showing import readable
+from windlass.engine.terms import approval_terms
 from windlass.policies.keys import tally_key
 from windlass.policies.permission import Kind, Layer
 
@@ -40,7 +40,7 @@ class Wish(NamedTuple):
 
     Args:
         place: which of the activation's actions it is: the same on a re-run.
-        fn: what is called; a tool's is known.
+        fn: what is called; a tool's is that of the definition.
         about: what else is shown.
     """
 
@@ -52,40 +52,45 @@ class Wish(NamedTuple):
     about: Mapping[str, str] = {}
 
 
-async def approve(
-    activation: Activation, wish: Wish, digest: Callable[[], str], terms: ops.Terms = ops.NO_TERMS
-) -> None:
-    """Return once a person has approved exactly this.
+async def approve(activation: Activation, wish: Wish, digest: Callable[[], str], by: str | Approve = "") -> str:
+    """Return once a person has approved exactly this, with the digest of the arguments that it holds for.
 
     Args:
         digest: of the arguments as they are now.
+        by: who is to approve; until when is read as it is asked, for the moment may be past as the answer is taken.
 
     Raises:
-        PermissionDenied: a person refused it, nobody answered in time, or too many were asked for, by the run or of
-            the approver.
+        PermissionDenied: a person refused it, nobody answered in time, the arguments cannot be shown exactly, or too
+            many were asked for, by the run or of the approver.
+        InputError: it is asked of nobody, or until a moment that is past.
     """
-    bound = bound_to(activation, wish, digest(), terms)
+    to, terms = by.to if isinstance(by, Approve) else by, ops.NO_TERMS
+    try:
+        arguments, shown = digest(), _shown(activation, wish)
+    except WindlassError as error:
+        why = f"nobody can be shown what it would be given: {error.args[0]}"
+        raise _deny(activation, wish, why, "give it what can be kept, or declare its type with types=[...]") from error
+    bound = bound_to(activation, wish, arguments, to)
     whole = sha256(msgspec.json.encode(bound, order="sorted")).hexdigest()[:32]
-    resets, where = activation.pending.resets, f"{activation.address}: {wish.kind} {wish.name!r}"
-    identity = f"{BEGIN}{wish.kind}|{wish.place}|{whole}|{resets}"
+    where, identity = _where(activation, wish), f"{BEGIN}{wish.kind}|{wish.place}|{whole}|{activation.pending.resets}"
     activation.nth(identity)
-    about = _about(activation, wish, bound)
+    about = {**shown, "bound": bound}
     if identity not in activation.pending.asked:
         about |= await _void(activation, wish, bound)
-        why = await _too_many(activation, terms.to)
+        terms = approval_terms(by, activation.services.seams.clock.now())
+        why = await _too_many(activation, to)
         if why:
-            activation.journal.say("approval.denied", activation.address, name=wish.name, why=why)
-            hint = "raise Platform(approvals=..., approvals_each=...), or ask for less"
-            raise PermissionDenied(f"{where}: {why}", hint=hint)
+            raise _deny(activation, wish, why, "raise Platform(approvals=..., approvals_each=...), or ask for less")
     try:
         raw = await ask(activation, identity, _prompt(activation.node.id, wish, about), VERDICT, about, terms)
     except QuestionExpired as error:
         raise PermissionDenied(f"{where}: nobody approved it in time") from error
     if msgspec.json.decode(raw) != "allow":
         raise PermissionDenied(f"{where}: a person refused it")
+    return arguments
 
 
-def bound_to(activation: Activation, wish: Wish, digest: str, terms: ops.Terms) -> dict[str, str]:
+def bound_to(activation: Activation, wish: Wish, digest: str, to: str) -> dict[str, str]:
     """Name all that an approval holds for."""
     record, blueprint = activation.journal.record, activation.blueprint
     tool = blueprint.tools.get(wish.name) if wish.kind == "tool" else None
@@ -100,7 +105,7 @@ def bound_to(activation: Activation, wish: Wish, digest: str, terms: ops.Terms) 
         "definition": definition_digest(
             blueprint, activation.node.source_digest, fn, "" if tool is None else tool.digest
         ),
-        "policy": policy_digest(activation.chain.layers, terms.to),
+        "policy": policy_digest(activation.chain.layers, to),
     }
 
 
@@ -110,35 +115,17 @@ def input_digest(activation: Activation) -> str:
     names = [name for param in activation.node.params for name in (param.source, *param.sources)]
     marks = [f"{name}={channels[name].mark:x}" for name in sorted(set(names)) if name in channels]
     index, payload = parse(activation.address)[2], bytes(activation.planned.payload).decode()
-    return _digested([marks, index, payload])
+    return digested([marks, index, payload])
 
 
 def definition_digest(blueprint: Blueprint, source: str, fn: Callable[..., Any] | None, tool: str) -> str:
-    """Digest the definition's structure, the node's source text, and what is called: its code, a tool's description."""
-    code = getattr(fn, "__code__", None)
-    called = code_digest(code) if isinstance(code, CodeType) else type(fn).__qualname__
-    return _digested([blueprint.name, blueprint.fingerprint, source, called, tool])
-
-
-@lru_cache(maxsize=1024)
-def code_digest(code: CodeType) -> str:
-    """Digest compiled code, what is nested in it included; another Python gives another digest, and asks again."""
-    parts = [code.co_name, code.co_code.hex(), list(code.co_names), list(code.co_varnames)]
-    for const in code.co_consts:
-        if isinstance(const, CodeType):
-            parts.append(code_digest(const))
-        else:
-            parts.append(sorted(map(repr, const)) if isinstance(const, frozenset) else repr(const))
-    return _digested(parts)
+    """Digest the definition's structure, the node's source text, and what is called, a tool's description."""
+    return digested([blueprint.name, blueprint.fingerprint, source, called_digest(blueprint.codec, fn), tool])
 
 
 def policy_digest(layers: tuple[Layer, ...], to: str) -> str:
     """Digest the rules in force, and who was to approve."""
-    return _digested([[[one.name, list(map(str, one.rules)), sorted(one.kinds)] for one in layers], to])
-
-
-def _digested(parts: Any) -> str:
-    return sha256(msgspec.json.encode(parts)).hexdigest()[:32]
+    return digested([[[one.name, list(map(str, one.rules)), sorted(one.kinds)] for one in layers], to])
 
 
 async def _void(activation: Activation, wish: Wish, bound: Mapping[str, str]) -> dict[str, Any]:
@@ -148,16 +135,19 @@ async def _void(activation: Activation, wish: Wish, bound: Mapping[str, str]) ->
         What is shown of that beside the question: the last one's id, which fields differ, and what it showed.
     """
     journal, pending = activation.journal, activation.pending
-    ids = {}
+    ids, begin, done = {}, f"{BEGIN}{wish.kind}|", pending.calls.keys() | pending.outcomes.keys()
     for key, id_ in pending.asked.items():
-        if key.startswith(f"{BEGIN}{wish.kind}|{wish.name}|") and not activation.counts.get(key):
-            place, _, resets = key.removeprefix(f"{BEGIN}{wish.kind}|").rsplit("|", 2)
-            if place not in pending.calls and place not in pending.outcomes and resets == str(pending.resets):
+        if key.startswith(begin) and not activation.counts.get(key):
+            place, _, resets = key.removeprefix(begin).rsplit("|", 2)
+            asking = place.rpartition("|")[0] if wish.kind == "model" else place  # which of its models may be behind it
+            if place not in done and asking not in done and resets == str(pending.resets):
                 ids[id_] = key
     again: dict[str, Any] = {}
     if not ids:
         return again
     for asked in await journal.store.find(queries.Questions(ids=tuple(ids), statuses=None)):
+        if asked.about.get("name") != wish.name:
+            continue
         was = asked.about.get("bound", {})
         fields = [name for name, value in bound.items() if was.get(name) != value]
         journal.say("approval.void", activation.address, id=asked.id, name=wish.name, fields=fields)
@@ -174,7 +164,7 @@ def _prompt(node: str, wish: Wish, about: Mapping[str, Any]) -> str:
     again = about.get("again")
     before = f"Asked again, as it differs in {', '.join(again['differs'])}: " if again else ""
     shown = str(about["shown"])
-    head = shown if len(shown) <= MOST_IN_PROMPT else f"{shown[:MOST_IN_PROMPT]}… (all of it is shown beside)"
+    head = shown if len(shown) <= MOST_IN_PROMPT else f"{shown[:MOST_IN_PROMPT]}… (more is shown beside)"
     return f"{before}{escaped(f'May {node} do {wish.kind} {wish.name!r} with {head}?')}"
 
 
@@ -210,21 +200,20 @@ async def _is_let(activation: Activation, to: str) -> bool:
     return isinstance(answer, LimitAnswer) and answer.granted > 0
 
 
-def _about(activation: Activation, wish: Wish, bound: Mapping[str, str]) -> dict[str, Any]:
+def _shown(activation: Activation, wish: Wish) -> dict[str, Any]:
     """Show what is to be approved: the arguments as they will be given, escaped, and how much of them is not shown."""
     text = readable(activation.blueprint.codec, wish.arguments)
     shown: dict[str, Any] = {"kind": wish.kind, "name": wish.name, "shown": capped(text)}
     if len(text.encode()) <= MOST_BYTES:
         shown["arguments"] = msgspec.json.decode(text)
-    return {**shown, **wish.about, "bound": dict(bound)}
+    return {**shown, **wish.about}
 
 
-def readable(codec: Codec, values: Mapping[str, Any]) -> str:
-    """Write values as JSON for a person, long ones included."""
-    try:
-        encoded = codec.encode(dict(values), "shown", handles=True)
-        if not encoded.blobs:
-            return bytes(encoded.data).decode()
-        return MASKS.text(msgspec.json.encode(dict(values), enc_hook=repr).decode())
-    except (WindlassError, TypeError, ValueError):  # a call with a key= of its own: what tells it apart is in the key
-        return msgspec.json.encode({name: MASKS.text(repr(value))[:200] for name, value in values.items()}).decode()
+def _deny(activation: Activation, wish: Wish, why: str, hint: str) -> PermissionDenied:
+    """Tell that a person is not asked; returns what to raise."""
+    activation.journal.say("approval.denied", activation.address, name=wish.name, why=why)
+    return PermissionDenied(f"{_where(activation, wish)}: {why}", hint=hint)
+
+
+def _where(activation: Activation, wish: Wish) -> str:
+    return f"{activation.address}: {wish.kind} {wish.name!r}"

@@ -79,16 +79,17 @@ def fitted(position: Position, record: r.RunRecord) -> Position:
         DefinitionChanged: a channel is kept in another way now.
     """
     was = {name: channel.kind for name, channel in position.channels.items()}
-    for name, kind in was.items():
-        if record.channels.get(name, kind) != kind:
-            said = f"channel {name} was kept as {kind} by the turn before, and is {record.channels[name]} now"
-            raise DefinitionChanged(f"run {record.id}: {said}", hint="name the channel anew, or begin another thread")
-    for name in was.keys() - record.channels.keys():
-        position.total = (position.total - position.channels.pop(name).mark) % (1 << 256)
-    for name in record.channels.keys() - was.keys():
-        position.channels[name] = Channel(name, record.channels[name])
     position.kinds = by_place(record.channels)
-    position.ephemeral = tuple(name for name, kind in record.channels.items() if kind == "ephemeral")
+    own = position.kinds[""]  # a turn begins without a sub-graph under way
+    for name, kind in was.items():
+        if own.get(name, kind) != kind:
+            said = f"channel {name} was kept as {kind} by the turn before, and is {own[name]} now"
+            raise DefinitionChanged(f"run {record.id}: {said}", hint="name the channel anew, or begin another thread")
+    for name in was.keys() - own.keys():
+        position.total = (position.total - position.channels.pop(name).mark) % (1 << 256)
+    for name in own.keys() - was.keys():
+        position.channels[name] = Channel(name, own[name])
+    position.ephemeral = tuple(name for name, kind in own.items() if kind == "ephemeral")
     return position
 
 

@@ -7,33 +7,27 @@ in every budget before it, and what it came to is settled in the write that reco
 """
 
 import asyncio
-import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
-from functools import lru_cache
 from hashlib import sha256
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
-from windlass.core.errors import BudgetExceeded, PermissionDenied
+from windlass.core.errors import BudgetExceeded, PermissionDenied, WindlassError
 from windlass.core.tallies import Amounts
 from windlass.engine.activation import Activation
 from windlass.engine.approvals import Wish, approve
+from windlass.engine.called import Call, by_name, unwrapped
 from windlass.engine.questions import ask
 from windlass.engine.redacting import judged
 from windlass.policies.budget import Cost, WrapUp, in_units, settled
 from windlass.policies.permission import Action, Kind, decide
 
 T = TypeVar("T")
-Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 DEPTH: ContextVar[int] = ContextVar("windlass_depth", default=0)
-signature = lru_cache(maxsize=1024)(inspect.signature)
 MORE = {"type": "number", "minimum": 0}
-
-
-def as_named(**_: Any) -> None:
-    """Stand for what is called where all that a condition sees is given by name."""
+ALL_NAMED: Final = frozenset({"tool", "model", "http"})  # all that rules see of them is given by name
 
 
 def is_free(activation: Activation, kind: Kind, amounts: Amounts) -> bool:
@@ -49,7 +43,7 @@ async def enter(
     """Let an action through, with its estimate set aside, or raise.
 
     Args:
-        call: what is called, with the final arguments; of a tool all of them by name.
+        call: what is called, with the final arguments; of a tool, a model and a request all of them by name.
         amounts: what it is expected to use, by unit.
         digest: of the arguments as they are now; what was decided about others does not hold for these.
         known: that digest, if nothing was awaited since it was made.
@@ -60,12 +54,13 @@ async def enter(
     """
     guard = activation.guard
     is_judged = kind in guard.kinds[activation.place]
-    before = (known or digest()) if is_judged else ""
+    before = known or (_now(digest) if is_judged else "")
     has_waited = False
     if is_judged:
-        fn, given, named = call
-        arguments = named if kind == "tool" or fn is as_named else by_name(fn, given, named)
-        has_waited = await _permit(activation, kind, name, arguments, before, place)
+        fn, given, named = unwrapped(call)
+        arguments = named if kind in ALL_NAMED else by_name(fn, given, named)
+        wish = Wish(kind, name, judged(arguments), place, fn)
+        has_waited = await _permit(activation, wish, lambda: before or digest())
     if guard.depth is not None and DEPTH.get() >= guard.depth:
         raise BudgetExceeded(f"{activation.address}: {name!r} is called {guard.depth} deep already", unit="depth")
     while amounts and not guard.escrow.take(amounts):
@@ -77,10 +72,18 @@ async def enter(
                 await _at_edge(activation, error)
         else:
             break
-    if is_judged and has_waited and digest() != before:
+    if is_judged and has_waited and _now(digest) != before:
         if amounts:
             guard.escrow.settle(amounts, {})
         raise PermissionDenied(f"{activation.address}: {kind} {name!r}: its arguments were changed after the decision")
+
+
+def _now(digest: Callable[[], str]) -> str:
+    """Digest the arguments as they are now; nothing if they cannot be: the rules judged them, and nobody else does."""
+    try:
+        return digest()
+    except WindlassError:
+        return ""
 
 
 async def within(activation: Activation, work: Awaitable[T], amounts: Amounts) -> T:
@@ -111,13 +114,11 @@ def leave(activation: Activation, amounts: Amounts, cost: Cost | None, result: A
     return spent
 
 
-async def _permit(
-    activation: Activation, kind: Kind, name: str, arguments: Mapping[str, Any], digest: str, place: str
-) -> bool:
+async def _permit(activation: Activation, wish: Wish, digest: Callable[[], str]) -> bool:
     """Judge an action; say whether a person had to be waited for."""
-    record, arguments = activation.journal.record, judged(arguments)
+    record, kind, name = activation.journal.record, wish.kind, wish.name
     action = Action(
-        kind=kind, name=name, args=arguments, task=activation.node.id, definition=record.definition,
+        kind=kind, name=name, args=wish.arguments, task=activation.node.id, definition=record.definition,
         tenant=record.tenant, roles=record.roles, run=record.id,
     )  # fmt: skip
     decision = decide(activation.chain.layers, action)
@@ -126,8 +127,7 @@ async def _permit(
         "permission.decided", activation.address, kind=kind, name=name, verdict=verdict, rule=rule, why=why
     )
     if decision.verdict == "ask":
-        about = {"rule": rule, "why": why}
-        await approve(activation, Wish(kind, name, arguments, place, about=about), lambda: digest)
+        await approve(activation, wish._replace(about={"rule": rule, "why": why}), digest)
     elif decision.verdict == "deny":
         raise PermissionDenied(f"{activation.address}: {kind} {name!r}: {decision.why}")
     return decision.verdict == "ask"
@@ -163,20 +163,6 @@ async def _at_edge(activation: Activation, error: BudgetExceeded) -> None:
         await activation.guard.exceed(error)
         await asyncio.get_running_loop().create_future()  # the attempt is being stopped
     raise error
-
-
-def by_name(fn: Callable[..., Any], arguments: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Any]:
-    """Name the arguments of a call as the function's signature does, defaults included."""
-    try:
-        bound = signature(fn).bind(*arguments, **named)
-    except (TypeError, ValueError):  # a builtin, or arguments that do not fit: the call itself will say so
-        return {**{str(place): value for place, value in enumerate(arguments)}, **named}
-    bound.apply_defaults()
-    found = dict(bound.arguments)
-    for parameter in bound.signature.parameters.values():
-        if parameter.kind is parameter.VAR_KEYWORD:  # each under its own name, as a condition says it
-            found = {**found.pop(parameter.name), **found}
-    return found
 
 
 def digest_of(data: bytes) -> str:

@@ -14,13 +14,13 @@ from msgspec import Raw
 from windlass.core import ops
 from windlass.core.blueprint import Param
 from windlass.core.errors import Rejected
-from windlass.core.pieces import REFERENCE, inside
+from windlass.core.pieces import inside
 from windlass.core.records import Finished
 from windlass.core.shown import capped, escaped
 from windlass.core.types import convert, json_schema
 from windlass.engine.activation import Activation
-from windlass.engine.approvals import readable
 from windlass.engine.questions import ask
+from windlass.engine.showing import readable, spelled
 from windlass.engine.terms import approval_terms
 
 FINISHED = msgspec.json.Decoder(Finished)
@@ -119,8 +119,5 @@ def _written(activation: Activation, finished: Finished) -> str:
         piece = inside(bytes(raw), blob)
         if channels[name].kind == "gather":  # one element, with its index before it
             piece = piece[piece.index(b",") + 1 : -2]
-        if REFERENCE.search(piece):
-            value = activation.blueprint.codec.decode(piece, blob, trusted=True)
-            piece = msgspec.json.encode(value, enc_hook=repr)
-        shown[name] = Raw(piece)
+        shown[name] = Raw(spelled(piece, blob))
     return msgspec.json.encode(shown).decode()

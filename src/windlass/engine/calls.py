@@ -9,13 +9,14 @@ from windlass.core import ops
 from windlass.core.audit import ToolUse
 from windlass.core.codec import Codec
 from windlass.core.crashpoint import crashpoint
-from windlass.core.errors import ToolUnknown, WindlassError
+from windlass.core.errors import ToolUnknown
 from windlass.core.secret import MASKS
 from windlass.core.talk import ToolCall
 from windlass.core.words import Tool
 from windlass.engine.accounts import MOST_NAME, note_tool, tell_failed, visible
 from windlass.engine.activation import Activation
-from windlass.engine.boundary import Call, digest_of, enter, is_free, leave, within
+from windlass.engine.boundary import digest_of, enter, is_free, leave, within
+from windlass.engine.called import Call, unwrapped
 from windlass.engine.effects import Act, perform
 from windlass.engine.functions import result_codec, run_function
 
@@ -47,8 +48,8 @@ async def _made(
     identity, digest, key = which
     free = is_free(activation, act.kind, act.amounts)
     if not free:
-        now = partial(_digest, codec, call, key)
-        await enter(activation, act.kind, name, call, act.amounts, now, identity, "" if key else digest)
+        now, known = partial(_digest, codec, call), "" if key or isinstance(fn, partial) else digest
+        await enter(activation, act.kind, name, call, act.amounts, now, identity, known)
     asked, usage = _arguments(activation, codec, named) if act.kind == "tool" else ops.NULL, {}
     activation.begin_op()
     try:
@@ -75,13 +76,14 @@ def _arguments(activation: Activation, codec: Codec, named: dict[str, Any]) -> R
     return Raw(encoded.data)
 
 
-def _digest(codec: Codec, call: Call, key: str) -> str:
-    """Digest the arguments of a call as they are now; its key stands for those that cannot be encoded."""
-    _, arguments, named = call
-    try:
-        return digest_of(codec.key([list(arguments), named]))
-    except WindlassError:
-        return key
+def _digest(codec: Codec, call: Call) -> str:
+    """Digest the arguments of a call as they are now.
+
+    Raises:
+        ValueNotKept: they cannot be encoded, as those of a call with a key of its own may be.
+    """
+    _, arguments, named = unwrapped(call)
+    return digest_of(codec.key([list(arguments), named]))
 
 
 async def use(activation: Activation, name: str, given: dict[str, Any] | ToolCall) -> Any:

@@ -157,6 +157,8 @@ def _take_output(drive: Drive, address: str, value: bytes) -> None:
         )
     except WindlassError as error:
         drive.journal.say("policy.clamped", address, proposed="escalate", why=str(error))
+        failure = activation.pending.failure
+        drive.failure = drive.failure or (None if failure is None else (address, failure))  # nobody is asked any more
         return
     drive.resting.pop(address, None)
     drive.done.append(Outcome(activation, finished, known))

@@ -17,4 +17,5 @@ IN_PORT: ContextVar[bool] = ContextVar("windlass_in_port", default=False)
 def begin(activation: Activation) -> None:
     """Say that what runs from here on is this attempt's own code: its run may have been started inside a port."""
     CURRENT.set(activation)
-    IN_PORT.set(False)
+    if IN_PORT.get():  # to set it costs more
+        IN_PORT.set(False)

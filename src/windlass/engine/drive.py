@@ -115,10 +115,6 @@ class Drive:
             for id_ in ids:
                 self.services.seams.background(begin(id_), f"escalate {id_}")
 
-    def continues(self, finished: list[r.Finished]) -> bool:
-        """Say whether a node of this step asked for a new run to go on as."""
-        return any(done.anew is not None for done in (*self.position.settled.values(), *finished))
-
     def hear(self) -> None:
         """Note that a command may be waiting."""
         self.news = True

@@ -22,13 +22,13 @@ from windlass.core.tallies import Amounts
 from windlass.core.words import Approve, EffectNotDone, OnDoubt, Undo
 from windlass.engine.activation import Activation
 from windlass.engine.approvals import Wish, approve
-from windlass.engine.boundary import Call, by_name, enter, is_free, leave, within
+from windlass.engine.boundary import enter, is_free, leave, within
+from windlass.engine.called import Call, by_name, unwrapped
 from windlass.engine.doubts import Wanted, answer_value, settled
 from windlass.engine.functions import LeftBehind, result_codec, result_type, run_within
 from windlass.engine.journal import shielded
 from windlass.engine.ledger import absent, completed, effect_key, line_of, next_key
 from windlass.engine.redacting import kept_arguments
-from windlass.engine.terms import approval_terms
 from windlass.policies.budget import Cost
 from windlass.policies.permission import Kind
 
@@ -53,13 +53,14 @@ async def perform(
 ) -> Any:  # fmt: skip
     """Make an effect happen once, or return what it gave when it did. See `Context.effect`."""
     fn, arguments, named = call
+    plain = unwrapped(call)
     undo_name = _undo_name(activation, name, undo)
     if activation.nth(f"effect{name}|{key}"):
         raise EffectDiverged(f"{activation.address}: effect {name!r} was asked for twice in one attempt")
     codec, declared = result_codec(activation.blueprint.codec, fn, returns), result_type(fn, returns)
     handed = effect_key(activation, name, key)
     encoded = codec.encode(kept_arguments(codec, fn, arguments, named), f"{activation.address}.{name}", handles=True)
-    digest = _digest(codec, arguments, named, handed)
+    digest = _digest(codec, call, handed)
     await activation.firm()
     wanted = Wanted(codec, name, key, digest, on_doubt, declared)
     kept = await settled(activation, wanted)
@@ -69,15 +70,14 @@ async def perform(
         return codec.decode(bytes(kept.value), activation.journal.blob)
     if activation.stopping or activation.closed:
         raise ContextClosed(f"{activation.address}: attempt {activation.attempt} is over")
+    now, approved = partial(_digest, codec, plain, handed), ""
     if act.approve is not None:
-        wish = Wish(act.kind, name, by_name(fn, arguments, named), wanted.identity, fn)
-        now = partial(_digest, codec, arguments, named, handed)
-        await approve(activation, wish, now, approval_terms(act.approve, activation.services.seams.clock.now()))
+        wish = Wish(act.kind, name, by_name(*plain), wanted.identity, plain[0])
+        approved = await approve(activation, wish, now, act.approve)
     free = is_free(activation, act.kind, act.amounts)
     if not free:
-        now = partial(_digest, codec, arguments, named, handed)
         await enter(activation, act.kind, name, call, act.amounts, now, wanted.identity)
-    if act.approve is not None and _digest(codec, arguments, named, handed) != digest:
+    if act.approve is not None and (_digest(codec, call, handed), now()) != (digest, approved):
         raise PermissionDenied(f"{activation.address}: effect {name!r}: its arguments were changed after the approval")
     fresh, generation = next_key(activation, name, key)
     if fresh != handed:
@@ -104,8 +104,9 @@ def _undo_name(activation: Activation, name: str, undo: Callable[..., Any] | Und
     return str(named)
 
 
-def _digest(codec: Codec, arguments: tuple[Any, ...], named: dict[str, Any], key: str) -> str:
+def _digest(codec: Codec, call: Call, key: str) -> str:
     """Digest the arguments without the effect's own key, which is another after an undo and on another branch."""
+    _, arguments, named = call
     return sha256(codec.key([list(arguments), named]).replace(key.encode(), b"$key")).hexdigest()
 
 

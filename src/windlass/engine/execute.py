@@ -183,7 +183,7 @@ def keep_writes(activation: Activation, value: Any) -> tuple[Finished, Mapping[s
     known: dict[str, Any] = {}
     for name, written in writes.items():
         raws[name], known[name] = _keep(activation, blueprint.channels[name], written)
-    kept = tuple(Sent(send.node, _payload(activation, send.value)) for send in sends)
+    kept = tuple(Sent(send.node, _payload(activation, send.value)) for send in sends) if sends else ()
     savepoints = tuple(activation.savepoints)
     finished = Finished(activation.address, raws, goto, kept, activation.attempt, savepoints=savepoints, anew=anew)
     return activation.accounted(finished), known

@@ -18,10 +18,13 @@ from windlass.core.errors import (
     InputError,
     OutputRefused,
     PolicyError,
+    StepLimitReached,
     TaskError,
     WindlassError,
     kind_of,
 )
+from windlass.core.shown import text_of
+from windlass.core.states import FAILED
 from windlass.core.types import json_schema
 from windlass.core.words import Failed, RecoveryAction
 from windlass.engine import refused
@@ -30,6 +33,7 @@ from windlass.engine.dead import COLLECTED, bury, fail
 from windlass.engine.doubts import is_doubtful
 from windlass.engine.drive import Drive
 from windlass.engine.execute import keep_writes
+from windlass.engine.kin import cascade
 from windlass.engine.questions import question
 from windlass.engine.redacting import masked
 from windlass.engine.terms import target
@@ -98,7 +102,7 @@ def _next(drive: Drive, activation: Activation, error: BaseException, ruling: Ru
     if node.recover is None:
         return RecoveryAction("abort"), ruling.said
     task_error = error if isinstance(error, TaskError) else TaskError(
-        str(error), kind=type(error).__name__, address=address, attempt=activation.attempt, cause=error
+        text_of(error), kind=type(error).__name__, address=address, attempt=activation.attempt, cause=error
     )  # fmt: skip
     try:
         proposed = node.recover(task_error)
@@ -122,8 +126,12 @@ def _instead(
         value = action.value
         if action.kind == "skip" and value is None and node.output is None:
             return r.Finished(address, attempt=activation.attempt, skipped=True)
-        finished, _ = keep_writes(activation, value)
-        return msgspec.structs.replace(finished, skipped=action.kind == "skip")
+        try:
+            finished, _ = keep_writes(activation, value)
+            return msgspec.structs.replace(finished, skipped=action.kind == "skip")
+        except WindlassError as error:  # it cannot stand there: the attempt has failed
+            drive.journal.say("policy.clamped", address, proposed=action.kind, why=str(error))
+            said = f"{said}, and that cannot stand in: {error}"
     if action.kind == "rollback":
         drive.leaving = "rollback"
         drive.rollback = proposed(address, activation.attempt, _back_to(activation, action.to))
@@ -195,6 +203,15 @@ def _is_no_refusal(error: BaseException) -> bool:
     return not isinstance(error, PolicyError | BaseExceptionGroup)
 
 
+def fail_at_limit(drive: Drive, path: str, limit: int) -> None:
+    """Tell that a run fails at the step limit of its definition, or of a sub-graph's; its children stop with it."""
+    of = f"{path} of {drive.run}" if path else drive.run
+    failure = describe(StepLimitReached(f"{of} took {limit} steps"))
+    bury(drive, path, failure, "step_limit")
+    cascade(drive.journal, FAILED)
+    drive.journal.say("run.failed", path, failure=plain(failure))
+
+
 def describe(error: BaseException, depth: int = 0) -> ops.Failure:
     """Turn an exception into what is kept of it: class, message, the user's frames, the chain of causes."""
     frames = [
@@ -206,7 +223,7 @@ def describe(error: BaseException, depth: int = 0) -> ops.Failure:
     cause = describe(inner, depth + 1) if inner is not None and depth < MOST_CAUSES else None
     code = error.code if isinstance(error, WindlassError) else "task"
     problems = error.problems if isinstance(error, OutputRefused) else ()
-    return masked(ops.Failure(kind_of(error), str(error), code, tuple(frames[-MOST_FRAMES:]), cause, problems))
+    return masked(ops.Failure(kind_of(error), text_of(error), code, tuple(frames[-MOST_FRAMES:]), cause, problems))
 
 
 def _is_ours(file: str) -> bool:

@@ -12,7 +12,7 @@ from functools import partial
 from math import inf
 
 from windlass.core import records as r
-from windlass.core.errors import StepLimitReached, WindlassError
+from windlass.core.errors import WindlassError
 from windlass.core.frames import lane
 from windlass.core.states import CANCELLED, COMPLETED, FAILED, PAUSED, WAITING, Status
 from windlass.engine import failures, frames
@@ -20,7 +20,7 @@ from windlass.engine.activation import Activation, Outcome
 from windlass.engine.begin import begin
 from windlass.engine.commands import hurry, take
 from windlass.engine.continued import complete
-from windlass.engine.dead import bury, fail
+from windlass.engine.dead import fail
 from windlass.engine.deadlines import leave_unasked
 from windlass.engine.drive import Drive
 from windlass.engine.edges import check_begin, exceed, is_wrapped, wrap_up
@@ -154,11 +154,11 @@ class RunLoop(Drive):
             self.running[address] = activation
             if node.streams_to:
                 self.ready.extend(reader for reader, why in self.resting.items() if why == "starves")
-            self.alarm.watch(activation)
+            due = self.alarm.watch(activation)
             is_alone = len(self.running) == 1 and not self.ready and not self.resting and not self.has_streams
             if is_alone and node.mode == "async":
                 activation.task, activation.over, activation.beside = self.turns.task, self._ended, self._stand_aside
-                if activation.due() < inf:  # it may take long
+                if due < inf:  # it may take long
                     self.items.tell("activation.started", activation, attempt=activation.attempt)
                 return activation
             self._start(activation)
@@ -208,7 +208,8 @@ class RunLoop(Drive):
                 self.guard.ended(activation.address, outcome.error, is_stopped=bool(outcome.stopped))
             self.next_held(activation.address)
             done = failures.settle(self, outcome)
-            if activation.pending.listens and (done is not None or outcome.stopped == "waiting"):
+            pending = self.position.pending.get(activation.address)
+            if pending is not None and pending.listens and (done is not None or outcome.stopped == "waiting"):
                 await leave_unasked(self, activation, waits=done is None)
             if done is None and outcome.stopped == "waiting":
                 self.rest(activation)
@@ -243,13 +244,15 @@ class RunLoop(Drive):
 
     async def step(self, finished: list[r.Finished], path: str = "") -> None:
         """Settle what has finished in a frame, plan what follows, and commit both; the run may end with it."""
-        journal, frame, blueprint = self.journal, self.position.frame(path), self.blueprint
-        if path:
-            blueprint = blueprint.within(path)
+        journal, frame = self.journal, self.position.frame(path)
+        blueprint = self.blueprint.within(path) if path else self.blueprint
+        settled = [*frame.settled.values(), *finished]
         try:
             step = reconcile(blueprint, frame, finished, self.known, journal.blob)
-            if self.continues(finished):
-                step = await complete(self, step, (*frame.settled.values(), *finished))
+            for done in settled:
+                if done.anew is not None:  # it goes on as a new run
+                    step = await complete(self, step, settled)
+                    break
             self.guard.check(step.planned)
         except WindlassError as error:
             if finished:
@@ -258,22 +261,19 @@ class RunLoop(Drive):
             where = finished[0].address if finished else ""
             fail(self, where, failures.describe(error), reason(error))
             return
-        if self.guard.rules.wraps and any(map(is_wrapped, (*frame.settled, *(done.address for done in finished)))):
+        if self.guard.rules.wraps and any(is_wrapped(done.address) for done in settled):
             step = step._replace(planned=())
-        for done in (*frame.settled.values(), *finished):
+        for done in settled:
             self.known.pop(done.address, None)
             for name in done.savepoints:
                 journal.say("savepoint.made", done.address, name=name, n=self.position.n + 1)
-        left = len(frame.waiting) - len(finished) - len(frame.settled) + len(step.planned)
+        left = len(frame.waiting) - len(settled) + len(step.planned)
         limit = blueprint.step_limit
         if not left and not path:
             self.over = True
             await self._complete(step)
         elif limit is not None and frame.steps >= limit and step.planned:
-            of = f"{path} of {self.run}" if path else self.run
-            failure = failures.describe(StepLimitReached(f"{of} took {limit} steps"))
-            bury(self, path, failure, "step_limit")
-            journal.say("run.failed", path, failure=failures.plain(failure))
+            failures.fail_at_limit(self, path, limit)
             self.over = True
             await journal.write("step", step=step, status=FAILED, release=True)
         else:

@@ -29,13 +29,13 @@ from windlass.core.errors import (
     ValueTooLarge,
 )
 from windlass.core.secret import MASKS
-from windlass.core.talk import TALK, Chunk, Model, ModelAnswer, ModelRequest, ToolCall
+from windlass.core.talk import TALK, Answers, Chunk, Model, ModelAnswer, ModelRequest, ToolCall
 from windlass.core.tallies import Amounts
 from windlass.core.usage import Usage
 from windlass.core.words import Tool
 from windlass.engine.accounts import continued, kept_partial, note_model, tell_failed
 from windlass.engine.activation import Activation
-from windlass.engine.boundary import as_named, digest_of, enter, within
+from windlass.engine.boundary import digest_of, enter, within
 from windlass.engine.current import IN_PORT
 from windlass.engine.functions import run_function, widened
 
@@ -158,33 +158,34 @@ async def _ask_one(asking: Asking, model: Model) -> tuple[ModelAnswer, Encoded]:
     amounts = {**model.cost, "model_calls": 1}
     asking.heard.clear()
     asking.spent = {}
+    fn = model.fn
+    if fn is None:
+        raise ModelUnknown(f"{activation.address}: model {model.name!r} has no function")
     named = {
         "messages": request.messages, "tools": request.tools, "parameters": request.parameters,
         "output": request.output, "version": model.version,
     }  # fmt: skip
     now = lambda: digest_of(asking.codec.encode(request).data)  # noqa: E731 -- the request as it is then
     place = f"{asking.identity}|{model.name}"
-    await enter(activation, "model", model.name, (as_named, (), named), amounts, now, place, asking.digest)
+    await enter(activation, "model", model.name, (fn, (), named), amounts, now, place, asking.digest)
     activation.begin_op()
     try:
         crashpoint("call.before")
         asking.spent = amounts  # unless the answer says it better
-        answer = await within(activation, _talk(asking, model), amounts)
+        answer = await within(activation, _talk(asking, model, fn), amounts)
         asking.spent = _settle(activation, model, amounts, answer)
         return _checked(activation, model, answer, asking.codec)
     finally:
         activation.end_op()
 
 
-async def _talk(asking: Asking, model: Model) -> Any:
-    if model.fn is None:
-        raise ModelUnknown(f"{asking.activation.address}: model {model.name!r} has no function")
+async def _talk(asking: Asking, model: Model, fn: Answers) -> Any:
     if not model.streams:
-        return await run_function(asking.activation.services.pool, model.fn, (asking.sent,), {})
+        return await run_function(asking.activation.services.pool, fn, (asking.sent,), {})
     before = IN_PORT.get()
     IN_PORT.set(True)
     try:
-        return await _joined(asking, model, model.fn(asking.sent))
+        return await _joined(asking, model, fn(asking.sent))
     except ModelError:
         raise
     except Exception as error:

@@ -17,7 +17,8 @@ from windlass.core.errors import ContextClosed
 from windlass.core.tallies import Amounts
 from windlass.engine.accounts import MOST_SAID, visible
 from windlass.engine.activation import Activation
-from windlass.engine.boundary import Call, enter, is_free, leave
+from windlass.engine.boundary import enter, is_free, leave
+from windlass.engine.called import Call
 from windlass.policies.budget import Cost
 from windlass.policies.permission import Kind
 

@@ -6,7 +6,7 @@ list, or `sender.ordinal` for a Send; those of a sub-graph's nodes begin with it
 in which things ended.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +47,7 @@ def plan(
         encode: keeps a Send's payload.
 
     Raises:
-        TaskError: a branch function raised or named a node that it may not lead to.
+        TaskError: a branch function raised or named a node that it may not lead to, or what is mapped is no list.
     """
     if blueprint.kind == "pipeline":
         return _plan_pipeline(blueprint, frame, done, read)
@@ -124,12 +124,12 @@ def _arrive(blueprint: Blueprint, node: str, arrivals: dict[str, list[str]]) -> 
 
 def _choose(branch: Branch, node: str, read: Read) -> tuple[list[str], list[Send]]:
     try:
-        choice = branch.choose(*(read(name) for name in branch.params))
+        choice = branch.choose(*map(read, branch.params))
+        if type(choice) is str and choice in branch.targets:  # the common case
+            return [choice], []
+        choices = list(choice) if isinstance(choice, Iterable) and not isinstance(choice, str) else [choice]
     except Exception as error:
         raise TaskError(f"branch {branch.name} after {node} raised {error!r}", kind=type(error).__name__) from error
-    if type(choice) is str and choice in branch.targets:  # the common case
-        return [choice], []
-    choices = [choice] if isinstance(choice, str | Send) else list(choice)
     for one in choices:
         name = one.node if isinstance(one, Send) else one
         if name not in branch.targets:
@@ -153,13 +153,20 @@ def _plan_pipeline(blueprint: Blueprint, frame: Frame, done: list[Finished], rea
         if node.mapped is None:
             result.planned.append(_visit(frame, name))
             continue
-        size = len(read(node.mapped))
+        size = _size(read(node.mapped), name, node.mapped)
         result.planned.extend(_visit(frame, name, str(place)) for place in range(size))
         if not size:
             result.empty.append(Finished(f"{frame.prefix}{name}#1", {name: EMPTY}))
             complete.add(name)
             queue.extend(node.feeds)
     return result
+
+
+def _size(mapped: Any, node: str, source: str) -> int:
+    if not isinstance(mapped, Sized):
+        said = f"{node} maps over {source}, and that is no list but {type(mapped).__name__}"
+        raise TaskError(said, kind="NotAList")
+    return len(mapped)
 
 
 def _complete(frame: Frame, done: list[Finished]) -> set[str]:

@@ -174,7 +174,7 @@ def _unique(spec: ChannelSpec, by: list[Finished], scratch: Scratch) -> Raw:
     return scratch.keep(pairs, spec.name)
 
 
-def _shared(blueprint: Blueprint, done: list[Finished], known: Known, reduced: Mapping[str, Any]) -> dict[str, Any]:
+def _shared(blueprint: Blueprint, done: list[Finished], known: Known, reduced: dict[str, Any]) -> dict[str, Any]:
     """Collect the decoded values that channels may share with readers (D26)."""
     shared: dict[str, Any] = {}
     for finished in done:
@@ -189,5 +189,4 @@ def _shared(blueprint: Blueprint, done: list[Finished], known: Known, reduced: M
                 shared[name].extend(value)
             else:
                 shared[name] = MUTABLE if MUTABLE in (shared[name], value) else UNSET
-    shared.update({name: reduced[name] for name in reduced if name in shared})
-    return shared
+    return shared | reduced

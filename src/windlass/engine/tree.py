@@ -15,7 +15,7 @@ from windlass.core.blueprint import Blueprint, Checkpoints
 from windlass.core.crashpoint import crashpoint
 from windlass.core.errors import CheckpointUnknown
 from windlass.core.frames import fits
-from windlass.core.position import Position, load, parse, place, settle
+from windlass.core.position import Position, load, parse, place
 from windlass.core.records import BODY, Body
 from windlass.core.states import CANCELLED, ENDED, PAUSED, RUNNING
 from windlass.core.thread import has_begun, names_of, place_of
@@ -154,7 +154,10 @@ async def target_position(
 
 
 def without(position: Position, blueprint: Blueprint, node: str) -> None:
-    """Take a pipeline's node and all that depends on it out of a position, and plan the node again."""
+    """Take a pipeline's node and all that depends on it out of a position, and plan the node again.
+
+    What has finished beside it, of a step that failed, is settled with the next.
+    """
     gone, queue = {node}, [node]
     for name in queue:
         spec = blueprint.nodes[name]
@@ -162,7 +165,9 @@ def without(position: Position, blueprint: Blueprint, node: str) -> None:
         gone.update(fresh)
         queue += fresh
     addresses = [address for address in position.waiting if parse(address)[0] in gone]
-    position.fold("step", Body(at=0.0, dropped=tuple(addresses)), {})
+    for address in addresses:
+        position.settled.pop(address, None)
+    position.fold("step", Body(at=0.0, dropped=tuple(addresses), edited=True), {})
     position.forget(gone)
     spec = blueprint.nodes[node]
     if spec.mapped is None:
@@ -170,8 +175,7 @@ def without(position: Position, blueprint: Blueprint, node: str) -> None:
     else:
         size = len(position.channels[spec.mapped].decode(blueprint.codec, _no_blob))
         planned = tuple(r.Planned(f"{node}#1[{place}]") for place in range(size))
-    body = Body(at=0.0, planned=planned)
-    position.fold("step", body, settle(position, body, []))
+    position.fold("step", Body(at=0.0, planned=planned, edited=True), {})
     position.n -= 2
 
 
@@ -313,7 +317,7 @@ def begin_anew(position: Position) -> None:
             pending.signals.pop(key, None)
         pending.awaited = {}
         pending.asked = {key: id_ for key, id_ in pending.asked.items() if key in pending.answers}
-        pending.terms, pending.lapsed = {}, {}
+        pending.terms, pending.lapsed, pending.stale = {}, {}, set()
         pending.intents, pending.outcomes, pending.cleared = {}, {}, set()
 
 

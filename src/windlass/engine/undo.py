@@ -16,6 +16,7 @@ from windlass.core import ops, queries
 from windlass.core import records as r
 from windlass.core.crashpoint import crashpoint
 from windlass.core.position import Frame, Position, parse, place
+from windlass.core.shown import text_of
 from windlass.core.states import RUNNING
 from windlass.core.words import EffectNotDone, Happened, Undo
 from windlass.engine.doubts import AGAIN, UNDO_SCHEMA, about_undo, undo_key, undo_prompt
@@ -164,7 +165,7 @@ class Undoing:
         try:
             await self._run(declared.fn, *call)
         except EffectNotDone as error:
-            how = f"failed: it was not undone: {error}"
+            how = f"failed: it was not undone: {text_of(error)}"
             self._mark(status="standing", undo_how=how, why=how)
             return how
         except Exception as error:  # noqa: BLE001 -- the user's function; what it raised is told, and the rollback goes on

@@ -25,7 +25,7 @@ from windlass.core.tallies import Amounts
 from windlass.core.usage import MILLION, Money, Usage
 from windlass.engine.accounts import books_of
 from windlass.engine.activation import Activation
-from windlass.engine.boundary import Call
+from windlass.engine.called import Call
 from windlass.engine.current import CURRENT, IN_PORT
 from windlass.engine.opened import OpenCall, open_call
 from windlass.integrations.protocols import Answered, ModelAsk, as_object, asked
