@@ -55,7 +55,7 @@ async def ask(store: str) -> None:
     async with Runtime(store) as runtime:
         result = await runtime.run(refunds, Claim(7, 900), id=RUN)
         (question,) = await runtime.questions(RUN)
-        print(f"{result.status}: {question.prompt} {question.about['shown']}")
+        print(f"{result.status}: {question.prompt}")
 
 
 async def decide(store: str) -> None:

@@ -237,7 +237,7 @@ async def main(store: str) -> None:
         result = await runtime.run(agent, {"mail": MAIL})
         while asked := await runtime.questions(result.run):
             for question in asked:
-                print(f"{question.prompt} {json.dumps(question.about.get('arguments'))}: allow")
+                print(f"{question.prompt}: allow")
                 await runtime.answer(question.id, "allow")
             result = await runtime.wait(result.run)
         for account in await runtime.audit(result.run):

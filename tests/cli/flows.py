@@ -225,6 +225,23 @@ async def shop(n: int, ctx: Context) -> int:
 paying = Pipeline("paying", tasks=[shop])
 
 
+def transfer(amount: int) -> str:
+    return f"paid {amount}"
+
+
+def price() -> int:
+    return int(Path("price").read_text()) if Path("price").exists() else 120
+
+
+@task
+async def refund(n: int, ctx: Context) -> str:
+    paid: str = await ctx.effect("pay", transfer, price(), approve="role:cfo")
+    return paid
+
+
+refunding = Pipeline("refunding", tasks=[refund])
+
+
 class Text(TypedDict):
     title: str
     notes: Annotated[list[str], append]

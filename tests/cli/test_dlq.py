@@ -74,7 +74,13 @@ def test_list_and_filters(windlass: Windlass) -> None:
     assert runs("--tenant", "default", "--since", "1h") == ["o-3", "o2", "o1", "f"]
     assert runs("--tenant", "other") == runs("--status", "dropped") == []
     assert windlass("dlq", "list", "--tenant", "other").out == "no dead letters\n"
-    for wrong in (["--since", "long"], ["--reason", "none"], ["--status", "lost"], ["--limit", "0"]):
+    for wrong in (
+        ["--since", "long"],
+        ["--reason", "none"],
+        ["--status", "lost"],
+        ["--limit", "0"],
+        ["--after", "nosuch"],
+    ):
         assert windlass("dlq", "list", *wrong).code == 2
 
 

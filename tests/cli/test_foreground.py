@@ -93,8 +93,12 @@ def test_the_third_ctrl_c_leaves_an_effect_that_does_not_end(windlass: Windlass,
 def test_a_killed_run_goes_on_by_its_id(windlass: Windlass, folder: Path, start: Start) -> None:
     process = start("run", "flows.py:gated", "--id", "g")
     wait_for(folder / "begun")
+    assert f"pid {process.pid} on " in windlass("runs", "list").out
     process.kill()
     process.wait()
+    assert "interrupted" in windlass("runs", "list").out
+    shown = windlass("runs", "show", "g").out
+    assert ("state       running  interrupted" in shown, f"pid {process.pid}" in shown) == (True, False)
     (folder / "release").touch()
     done = windlass("run", "flows.py:gated", "--id", "g", "--json")
     assert done.code == 0

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.cli.conftest import COMMAND, Windlass
+from windlass.cli.steer import user
 
 
 def ask(windlass: Windlass, definition: str, *words: str) -> str:
@@ -76,10 +77,66 @@ def test_an_answer_that_only_the_type_refuses_is_asked_for_anew_and_told_why(win
 def test_the_first_answer_wins(windlass: Windlass) -> None:
     id_ = ask(windlass, "asking", "--input", "books")
     windlass("inbox", "answer", id_, "true")
-    assert windlass("inbox", "answer", id_, "true").code == 0  # the same again is no conflict
+    again = windlass("inbox", "answer", id_, "true", "--by", "dora")  # the same again is no conflict
+    assert (again.code, again.out.splitlines()[0].split("; ")[0]) == (0, f"answered before, by {user()}")
+    again = windlass("inbox", "answer", id_, "true", "--by", "dora", "--json")
+    assert (again.object["duplicate"], again.object["by"]) == (True, user())
     done = windlass("inbox", "answer", id_, "false", "--json")
     assert done.code == 2
     assert done.object["error"] == "question.closed"
+
+
+def test_an_approver_sees_what_is_asked_and_what_differs(windlass: Windlass, folder: Path) -> None:
+    first = ask(windlass, "refunding", "--input", "1")
+    assert 'with {"amount":120}?' in windlass("inbox", "list").out
+    (folder / "price").write_text("130")
+    assert windlass("inbox", "answer", first, "allow", "flows.py:refunding", "--role", "cfo", "--by", "carl").code == 3
+    again = windlass("inbox", "list", "--json").object
+    assert again["prompt"].startswith("Asked again, as it differs in arguments: ")
+    shown = windlass("inbox", "show", again["id"]).out
+    assert f'again     it differs in arguments from question {first}, which showed\n  {{"amount":120}}\n' in shown
+    closed = windlass("inbox", "show", first).out
+    assert 'given     "allow", by carl, ' in closed
+    assert "given" not in shown
+    done = windlass("inbox", "answer", again["id"], "allow", "flows.py:refunding", "--role", "cfo", "--by", "dora")
+    assert done.code == 0
+    (effect,) = windlass("effects", "show", "q", "--json").objects
+    assert (effect["approved_by"], effect["approval"]) == ("dora", again["id"])
+    assert f"approved by   dora, question {again['id']}" in windlass("effects", "show", "q").out
+
+
+def test_an_answer_that_comes_after_the_end_says_so(windlass: Windlass) -> None:
+    id_ = ask(windlass, "asking", "--input", "books")
+    assert windlass("inbox", "answer", id_, "true", "flows.py:asking", "--by", "carl").code == 0
+    again = windlass("inbox", "answer", id_, "true", "--by", "dora")
+    assert (again.code, again.out) == (0, "answered before, by carl; q is completed\n")
+
+
+def test_an_answer_to_a_paused_run_says_what_it_goes_on_with(windlass: Windlass) -> None:
+    id_ = ask(windlass, "asking", "--input", "books")
+    windlass("runs", "pause", "q")
+    done = windlass("inbox", "answer", id_, "true")
+    assert done.out == "answered; q is paused, and goes on with\n  windlass runs resume q\n"
+    assert windlass("runs", "resume", "q", "--json").object["output"] is True
+
+
+def test_an_answer_below_a_paused_run_says_what_it_goes_on_with(windlass: Windlass) -> None:
+    windlass("run", "flows.py:delegating", "--id", "d", "--input", "books")
+    (one,) = windlass("inbox", "list", "--run", "d", "--json").objects
+    windlass("runs", "pause", "d")
+    done = windlass("inbox", "answer", one["id"], "true")
+    assert done.out.splitlines() == [
+        f"answered; {one['run']} is below d, which is paused, and goes on with", "  windlass runs resume d",
+    ]  # fmt: skip
+    assert windlass("runs", "resume", "d", "--json").object["output"] is True
+
+
+def test_a_paused_child_is_told_beside_its_question(windlass: Windlass) -> None:
+    windlass("run", "flows.py:delegating", "--id", "d", "--input", "books")
+    (one,) = windlass("inbox", "list", "--run", "d", "--json").objects
+    windlass("runs", "pause", one["run"])
+    shown = windlass("runs", "show", "d").out
+    assert f"{one['run']} is paused; it goes on with\n      windlass runs resume {one['run']}\n" in shown
 
 
 def test_no_such_question(windlass: Windlass) -> None:
@@ -112,6 +169,33 @@ def test_list_is_filtered(windlass: Windlass) -> None:
     heads, row = windlass("inbox", "list", "--run", "p").out.splitlines()
     assert heads.split()[:4] == ["ID", "RUN", "FROM", "TO"]
     assert ("1 h 59 min" in row or "2 h 0 min" in row, "role:cfo" in row) == (True, True)
+
+
+def test_list_names_no_one_that_cannot_be_asked(windlass: Windlass) -> None:
+    ask(windlass, "asking", "--input", "books")
+    done = windlass("inbox", "list", "--to", "cfo", "--json")
+    assert (done.code, done.object["error"]) == (2, "value.input")
+    assert windlass("inbox", "list", "--limit", "-1", "--json").object["error"] == "usage"
+
+
+def test_questions_of_runs_below_are_listed_with_their_place(windlass: Windlass) -> None:
+    shown = windlass("run", "flows.py:delegating", "--id", "d", "--input", "books")
+    assert "for an answer (delegate#1/editor/approve#1): Ship 'about books'?" in shown.out
+    (one,) = windlass("inbox", "list", "--run", "d", "--json").objects
+    assert (one["root"], one["path"], one["address"]) == ("d", "delegate#1/editor", "approve#1")
+    assert one["run"].startswith("d.")
+    assert windlass("inbox", "list", "--run", one["run"], "--json").object["id"] == one["id"]
+    for listed in (windlass("inbox", "list").out, windlass("inbox", "show", one["id"]).out):
+        assert "delegate#1/editor/approve#1" in listed
+
+
+def test_answering_a_child_with_the_definition_above_shows_both(windlass: Windlass) -> None:
+    windlass("run", "flows.py:delegating", "--id", "d", "--input", "books")
+    (one,) = windlass("inbox", "list", "--run", "d", "--json").objects
+    done = windlass("inbox", "answer", one["id"], "true", "flows.py:delegating", "--json")
+    child, parent = [found for found in done.objects if found["type"] == "result"]
+    assert (child["run"], child["status"], child["output"]) == (one["run"], "completed", True)
+    assert (done.code, parent["run"], parent["status"], parent["output"]) == (0, "d", "completed", True)
 
 
 def test_what_is_printed_can_be_pasted(windlass: Windlass) -> None:
@@ -194,6 +278,21 @@ def test_escalate_to_a_definition(windlass: Windlass) -> None:
     (answered,) = windlass("runs", "events", "p", "--type", "question.answered", "--json").objects
     assert answered["data"]["by"] == "definition:estimating"
     assert windlass("inbox", "escalate", id_, "role:x").code == 2
+
+
+def test_escalate_to_a_worker(windlass: Windlass) -> None:
+    windlass("run", "flows.py:paying", "--id", "p", "--input", "7")
+    id_ = windlass("inbox", "list", "--json").object["id"]
+    refused = windlass("inbox", "escalate", id_, "chief", "--json")
+    assert (refused.code, refused.object["error"]) == (2, "value.input")
+    assert '"role:chief"' in refused.object["hint"]
+    assert windlass("inbox", "list", "--to", "role:cfo", "--json").object["id"] == id_
+    done = windlass("inbox", "escalate", id_, "definition:estimating")
+    assert (done.code, done.out) == (0, "escalated to definition:estimating; the question is open\n")
+    assert "a worker that knows 'estimating' starts it" in done.err
+    assert windlass("inbox", "list", "--to", "definition:estimating", "--json").object["id"] == id_
+    done = windlass("inbox", "escalate", id_, "flows.py:estimating", "--json")
+    assert (done.code, done.object["status"]) == (0, "answered")
 
 
 def test_answer_at_a_terminal(windlass: Windlass, folder: Path) -> None:

@@ -40,6 +40,20 @@ def test_list_some(windlass: Windlass, words: list[str], found: list[str]) -> No
     assert [one["run"] for one in windlass("runs", "list", "--json", *words).objects] == found
 
 
+@pytest.mark.usefixtures("some_runs")
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["--after", "nosuch"], "run.unknown"),
+        (["--parent", "nosuch"], "run.unknown"),
+        (["--limit", "-1"], "usage"),
+    ],
+)
+def test_a_list_of_what_cannot_be_is_refused(windlass: Windlass, words: list[str], error: str) -> None:
+    done = windlass("runs", "list", "--json", *words)
+    assert (done.code, done.object["error"]) == (2, error)
+
+
 def test_list_none(windlass: Windlass) -> None:
     windlass("run", "flows.py:steady", "--input", "1")
     assert windlass("runs", "list", "--status", "failed").out == "no runs\n"

@@ -140,10 +140,15 @@ def test_a_signal_is_sent_before_and_while_a_task_waits(windlass: Windlass, fold
     assert "windlass runs signal s go --value VALUE" in waits.out
     refused = windlass("runs", "signal", "s", "go", "--value", "text", "--json")
     assert (refused.code, refused.object["error"]) == (2, "signal.invalid")
-    for id_ in ("1", "1", "2"):
+    for id_ in ("1", "2"):
         sent = windlass("runs", "signal", "s", "go", "--value", f'{{"n": {id_}}}', "--id", id_)
         assert sent.code == 0
         assert sent.out.splitlines()[0] == "sent; s goes on with a worker, or with"
+    again = windlass("runs", "signal", "s", "go", "--value", '{"n": 3}', "--id", "1")
+    assert (again.code, again.out) == (0, "not sent: s was sent a signal '1' before, and has that one\n")
+    again = windlass("runs", "signal", "s", "go", "--value", '{"n": 3}', "--id", "1", "--json")
+    assert again.object == {"type": "signalled", "run": "s", "name": "go", "duplicate": True}
+    assert windlass("runs", "signal", "s", "", "--json").object["error"] == "value.input"
     done = windlass("runs", "resume", "s", "--json")
     assert (done.code, done.object["output"]) == (0, [{"n": 1}, {"n": 2}])
     assert windlass("runs", "signal", "s", "go", "--json").object["error"] == "run.state"

@@ -26,6 +26,8 @@ def test_turns_are_run_listed_and_shown(windlass: Windlass) -> None:
     assert (shown["run"], shown["thread"], shown["turn"], shown["status"]) == ("three", "t", 3, "created")
     assert len(shown["input"]) == 64
     assert windlass("threads", "list", "--json").object["run"] == "three"
+    assert windlass("threads", "list", "--after", "nosuch").code == 2
+    assert windlass("threads", "list", "--limit", "0").code == 2
     listed = windlass("threads", "list").out.splitlines()
     assert [line.split()[:6] for line in listed][1] == ["t", "chatting", "default", "3", "three", "queued"]
     assert [one["run"] for one in windlass("runs", "list", "--thread", "t", "--json").objects] == [
@@ -34,6 +36,15 @@ def test_turns_are_run_listed_and_shown(windlass: Windlass) -> None:
         "one",
     ]
     assert "thread      t, turn 3" in windlass("runs", "show", "three").out
+
+
+def test_a_turn_behind_one_that_is_paused_says_what_that_goes_on_with(windlass: Windlass) -> None:
+    assert say(windlass, "b?", "--id", "two") == 3
+    assert say(windlass, "c", "--id", "three") == 3
+    windlass("runs", "pause", "two")
+    shown = windlass("runs", "show", "three").out
+    assert "has ended, which is paused\n  it goes on with\n    windlass runs resume two\n" in shown
+    assert "windlass inbox answer" in shown
 
 
 def test_a_queued_turn_goes_on_after_the_answer(windlass: Windlass) -> None:

@@ -71,6 +71,12 @@ async def test_what_was_approved_runs_once(url: str) -> None:
         assert await told(runtime, run, "approval.void") == []
 
 
+async def test_a_long_prompt_says_that_there_is_more(runtime: Runtime) -> None:
+    asked = await the_question(runtime, (await runtime.run(paying({"amount": "9" * 300}, []), 1)).run)
+    assert asked.prompt.endswith("999… (more is shown beside)?")
+    assert "9" * 300 in asked.about["shown"]
+
+
 async def test_what_was_refused_does_not_run(runtime: Runtime) -> None:
     paid: list[Any] = []
     run = (await runtime.run(paying({"amount": 5}, paid), 1)).run
@@ -131,6 +137,13 @@ async def test_other_arguments_ask_again_and_say_so(runtime: Runtime) -> None:
     assert (again.id != first.id, paid) == (True, [])
     (void,) = await told(runtime, run, "approval.void")
     assert (void["id"], void["fields"]) == (first.id, ["arguments"])
+    assert first.prompt == 'May pays do effect \'pay\' with {"amount":5,"note":""}?'
+    assert "again" not in first.about
+    assert (
+        again.prompt
+        == 'Asked again, as it differs in arguments: May pays do effect \'pay\' with {"amount":6,"note":""}?'
+    )
+    assert again.about["again"] == {"id": first.id, "differs": ["arguments"], "shown": first.about["shown"]}
     await runtime.answer(again.id, "allow", roles=["cfo"])
     assert (await runtime.wait(run)).output == "paid 6"
     assert paid == [6]

@@ -25,7 +25,9 @@ from windlass import (
 from windlass.core.child_errors import ChildNameTaken
 from windlass.core.errors import BudgetExceeded, DefinitionUnknown, InputError
 from windlass.core.queries import Commands, Runs, Tallies
+from windlass.core.records import Command
 from windlass.core.states import CANCELLED, COMPLETED, PAUSED, WAITING
+from windlass.engine.family import is_going_on
 
 
 @task
@@ -253,6 +255,39 @@ async def test_pause_and_resume_reach_children(url: str) -> None:
         await until(runtime, child, WAITING)
         await runtime.answer(asked, 1)
         assert (await runtime.wait("p")).output == 2
+
+
+async def test_a_run_that_is_resumed_waits_for_children_that_were_paused_with_it(url: str) -> None:
+    async def body(ctx: Context, number: int) -> Any:
+        return await ctx.run(ASKING, number)
+
+    family = parent(body, ASKING)
+    async with Runtime(url) as runtime:
+        await runtime.run(family, 3, id="p")
+        (asked,) = await runtime.questions("p")
+        await runtime.pause("p")
+        await until(runtime, asked.run, "paused")
+    async with Runtime(url) as stranger:
+        await stranger.answer(asked.id, 5)
+    async with Runtime(url, [family]) as runtime:
+        await runtime.resume("p")
+        assert (await runtime.wait("p")).output == 8
+
+
+async def test_a_paused_child_that_is_asked_to_go_on_is_going_on(url: str) -> None:
+    async def body(ctx: Context, number: int) -> Any:
+        return await ctx.run(ASKING, number)
+
+    async with Runtime(url) as runtime:
+        await runtime.run(parent(body, ASKING), 3, id="p")
+        (child,) = await children_of(runtime, "p")
+        await runtime.pause(child.id)
+        await until(runtime, child.id, PAUSED)
+    async with Runtime(url) as stranger:
+        record = await stranger.get("p")
+        assert await is_going_on(stranger.services, record, timers=False) is False
+        await stranger.store.post(Command(id="c", run=child.id, verb="resume", at=1.0))
+        assert await is_going_on(stranger.services, record, timers=False) is True
 
 
 @task

@@ -71,6 +71,19 @@ def test_a_refusal_is_found_behind_what_wraps_it(error: Exception, found: Except
     assert meant(error) is (found or error)
 
 
+async def test_the_frames_of_a_failure_are_the_users() -> None:
+    @task
+    async def keeps(_: int, ctx: Context) -> object:
+        return await ctx.call("c", object)  # which no codec keeps
+
+    async with Runtime() as runtime:
+        with pytest.raises(RunFailed) as raised:
+            await runtime.run(Pipeline("p", [keeps]), 0)
+    failure = raised.value.failure
+    assert failure["code"] == "value.not_kept"
+    assert [frame.rpartition(" in ")[2] for frame in failure["frames"]] == ["keeps"]
+
+
 @pytest.mark.parametrize("way", ["alone", "in a group"])
 async def test_a_refusal_is_not_tried_again(way: str) -> None:
     """A TaskGroup makes a group of it, which `Retry(on=Exception)` would otherwise take for worth another try."""

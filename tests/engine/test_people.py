@@ -128,6 +128,12 @@ async def test_a_question_is_answered_by_whom_it_is_put_to(
     assert (await runtime.wait(run)).output == "yes"
 
 
+async def test_who_is_refused_is_told_as_whom(runtime: Runtime) -> None:
+    asked = await the_question(runtime, (await runtime.run(asking(to="role:cfo"), 1)).run)
+    with pytest.raises(NotForYou, match="not to bob, role support, role sales, tenant acme"):
+        await runtime.answer(asked.id, "yes", by="bob", roles=["support", "sales"], tenant="acme")
+
+
 @pytest.mark.parametrize("to", ["ann", "user:", "group:x", "role: cfo", ":", 5])
 async def test_a_question_to_nobody_is_refused(runtime: Runtime, to: Any) -> None:
     with pytest.raises(RunFailed, match="nobody"):
@@ -728,7 +734,7 @@ async def test_a_worker_finds_an_escalation_that_a_death_left_undone(url: str) -
     async with Runtime(url) as runtime:
         run = (await runtime.run(asks, 7)).run
         asked = await the_question(runtime, run)
-        await runtime.escalate(asked.id, "deciding")  # whose definition is not known here
+        await runtime.escalate(asked.id, "definition:deciding")  # whose definition is not known here
         assert await runtime.runs(definitions=("deciding",)) == []
     async with Runtime(url, [asks, deciding]) as runtime:
         (child,) = await runtime.hand_on()
@@ -736,12 +742,24 @@ async def test_a_worker_finds_an_escalation_that_a_death_left_undone(url: str) -
         assert (await settled(runtime, run)).output == "Well? 7"
 
 
+async def test_a_question_is_put_to_nobody_by_a_slip(runtime: Runtime) -> None:
+    run = (await runtime.run(asking(to="role:checker"), 7)).run
+    asked = await the_question(runtime, run)
+    with pytest.raises(InputError, match=r"no definition 'chief' is known here.*role:chief"):
+        await runtime.escalate(asked.id, "chief")
+    assert (await the_question(runtime, run)).terms.to == "role:checker"
+    await runtime.run(deciding, {"question": {"prompt": "known"}, "state": {"input": 1}})
+    child = await runtime.escalate(asked.id, "deciding")
+    await runtime.wait(child)
+    assert (await settled(runtime, run)).output == "Well? 7"
+
+
 async def test_a_result_that_a_death_kept_back_is_handed_back(url: str) -> None:
     asks = asking()
     async with Runtime(url) as runtime:
         run = (await runtime.run(asks, 7)).run
         asked = await the_question(runtime, run)
-        child = await runtime.escalate(asked.id, "deciding")
+        child = await runtime.escalate(asked.id, "definition:deciding")
     async with Runtime(url, [deciding]) as runtime:
         runtime.services.escalation_ended = None  # as if it died just before
         await runtime._control.services.escalate(asked.id)  # type: ignore[misc]

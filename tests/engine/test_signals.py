@@ -106,6 +106,22 @@ async def test_a_signal_with_an_id_is_sent_once(runtime: Runtime) -> None:
     assert (await runtime.wait(other)).output == [3]
 
 
+async def test_who_sends_is_told_whether_an_id_was_sent_before(runtime: Runtime) -> None:
+    run = (await runtime.run(taking("go", "go"), 1)).run
+    assert await runtime.signal(run, "go", 5, id="d") is True
+    assert await runtime.signal(run, "go", 6, id="d") is False
+    assert await runtime.signal(run, "go", 6) is True
+    assert (await runtime.wait(run)).output == [5, 6]
+
+
+async def test_a_signal_has_a_name(runtime: Runtime) -> None:
+    run = (await runtime.run(taking("go"), 1)).run
+    with pytest.raises(InputError, match="no name"):
+        await runtime.signal(run, "", 1)
+    with pytest.raises(RunFailed, match="no name"):
+        await runtime.run(taking(""), 1)
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [(("a|b", "c"), ("a", "b|c")), (("a%7Cb", "c"), ("a|b", "c")), (("a%", "c"), ("a%25", "c"))],

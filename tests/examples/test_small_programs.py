@@ -73,7 +73,7 @@ SHOWN = {
         "18 calls for 0.83 of 1.00",
     ],
     "support_agent.py": [
-        r"May act do \w+ 'refund' with these arguments\? .*49.5",
+        r"May act do \w+ 'refund' with .*49.5",
         "act#1 used find_order: .*lamp",
         "act#1 used delete_account: policy.denied",
         "act#2 used refund: paid 49.50 back for A-17",

@@ -13,7 +13,7 @@ from cyclopts import Parameter
 from windlass.cli.app import CODES
 from windlass.cli.loader import load
 from windlass.cli.opening import opened
-from windlass.cli.options import COMMON, DRIVING, Common, Driving
+from windlass.cli.options import COMMON, DRIVING, Common, Driving, Limit
 from windlass.cli.outcome import RUN_FAILED, look_up
 from windlass.cli.output import Out, clock_time, cut, duration, iso, plain, short, table
 from windlass.cli.steer import Edits, user
@@ -66,7 +66,7 @@ All = Annotated[bool, Parameter(name="--all", negative=())]
 
 
 def list_letters(
-    *, filters: Filters = NONE, group: bool = False, limit: int = 50, after: str = "", common: Common = COMMON
+    *, filters: Filters = NONE, group: bool = False, limit: Limit = 50, after: str = "", common: Common = COMMON
 ) -> int:
     """List dead letters, newest first.
 
@@ -76,14 +76,14 @@ def list_letters(
         after: the last letter of the page before.
     """
     out = Out(as_json=common.json)
-    if limit < 1:
-        raise InputError("--limit", f"{limit} lines: at least 1 is needed")
 
     async def go() -> None:
         async with opened(common) as runtime:
             if group:
                 _tell_groups(out, await _groups(runtime, filters), limit)
                 return
+            if after:
+                await known(runtime.store, [after])
             found = await runtime.dead_letters(**filters.as_query(), limit=limit, after=after or None)
         for letter in found:
             out.give(as_object(letter))

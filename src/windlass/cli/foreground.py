@@ -22,7 +22,7 @@ from windlass.core.events import Event
 from windlass.core.position import load
 from windlass.core.queries import Runs
 from windlass.core.records import RunRecord
-from windlass.core.states import COMPLETED, CREATED, WAITING
+from windlass.core.states import COMPLETED, CREATED, ENDED, WAITING
 from windlass.engine.continued import next_of
 from windlass.engine.family import is_going_on
 from windlass.engine.near import is_below
@@ -185,6 +185,8 @@ async def show_until_settled(
 ) -> int:
     """Show a run that is driven here or elsewhere, say how it stands in the end, and return the exit code.
 
+    Of a child run that has ended, the run above it whose definition was given is shown then: it goes on here.
+
     Raises:
         StoreError: this process could not go on with the run.
     """
@@ -194,6 +196,8 @@ async def show_until_settled(
         record = await runtime.get(later)  # what was left here has ended, and goes on there
         run, after = later, record.head.seq
         out.say(f"run   {run}")
+    over = "" if blueprint is None else run_above(record, blueprint.name)
+    seen = (await runtime.get(over)).head.seq if over else 0
     view = open_view(out, record)
     if after:
         await catch_up(runtime, run, view, after)
@@ -204,8 +208,25 @@ async def show_until_settled(
         out.say(f"run   {run}")
         front = Foreground(runtime, run, open_view(out, await runtime.get(run)), out, wait=wait)
         await front.go(0)
-    code = tell_outcome(out, common, await look_up(runtime, run, blueprint))
+    outcome = await look_up(runtime, run, blueprint)
+    code = tell_outcome(out, common, outcome)
+    if over and outcome.status in ENDED and not front.presses:
+        out.say(f"run   {over}")
+        return await show_until_settled(runtime, over, common, after=seen, wait=wait, blueprint=blueprint)
     return INTERRUPTED if front.presses > 1 else code
+
+
+def run_above(record: RunRecord, definition: str) -> str:
+    """Name the topmost run of a definition that waits for a child run, through others; empty if none does.
+
+    It goes on here once the child has ended: its definition was given.
+    """
+    origin = record.origin
+    if origin is None or record.definition == definition or origin.base not in origin.line:
+        return ""
+    begin = origin.line.index(origin.base)
+    awaited = zip(origin.line[begin:], origin.names[begin:], strict=True)
+    return next((run for run, name in awaited if name == definition), "")
 
 
 async def catch_up(runtime: Runtime, run: str, view: View, until: int) -> None:

@@ -13,18 +13,21 @@ from cyclopts import Parameter
 from windlass.cli.foreground import show_until_settled
 from windlass.cli.loader import load
 from windlass.cli.opening import opened
-from windlass.cli.options import COMMON, DRIVING, Common, Driving
+from windlass.cli.options import COMMON, DRIVING, Common, Driving, Limit
+from windlass.cli.outcome import after_answer, asking, where
 from windlass.cli.output import Out, clock_time, cut, duration, iso, short, spell, table
 from windlass.cli.steer import Edits, user
 from windlass.cli.store import seconds
 from windlass.cli.values import read_answer, read_pairs
 from windlass.core.errors import DefinitionUnknown, InputError, QuestionUnknown, RunFailed
-from windlass.core.queries import EVER, Questions
-from windlass.core.records import Question
+from windlass.core.queries import EVER, Questions, Runs
+from windlass.core.records import Question, RunRecord
 from windlass.core.shown import capped
+from windlass.engine.escalations import BEGIN
 from windlass.engine.runtime import Runtime
-from windlass.engine.terms import PEOPLE
+from windlass.engine.terms import PEOPLE, addressee
 
+PROMPT = 100  # characters of a question in the list: of an approval, the arguments come last
 Role = Annotated[tuple[str, ...], Parameter(help="A role of whoever answers; as often as needed.")]
 Value = Annotated[str | None, Parameter(allow_leading_hyphen=True)]
 Why = Annotated[str, Parameter(help="Why, for the record.")]
@@ -35,19 +38,28 @@ Why = Annotated[str, Parameter(help="Why, for the record.")]
 class Filters:
     """Which questions are meant."""
 
-    run: Annotated[str, Parameter(help="Only questions of this run.")] = ""
-    to: Annotated[str, Parameter(help="Only those put to user:NAME, role:NAME, tenant:NAME; `anybody`: to none.")] = ""
+    run: Annotated[str, Parameter(help="Only questions of this run, and of the runs below that it waits for.")] = ""
+    to: Annotated[
+        str,
+        Parameter(help="Only those put to user:NAME, role:NAME, tenant:NAME, definition:NAME; `anybody`: to none."),
+    ] = ""
     definition: Annotated[tuple[str, ...], Parameter(help="Only of runs of this definition; as often as needed.")] = ()
     tenant: Annotated[str, Parameter(help="Only of this tenant's runs.")] = ""
     older_than: Annotated[str, Parameter(help="Only those asked more than 30m, 12h, 7d ago.")] = ""
     due_within: Annotated[str, Parameter(help="Only those whose deadline is within 30m, 12h, 7d.")] = ""
 
     def pick(self, questions: list[Question]) -> list[Question]:
-        """Return those that are meant."""
+        """Return those that are meant.
+
+        Raises:
+            InputError: `--to` is no form of an address.
+        """
         now = time.time()
         before = now - seconds(self.older_than, "--older-than") if self.older_than else None
         until = now + seconds(self.due_within, "--due-within") if self.due_within else None
         to = "" if self.to == "anybody" else self.to
+        if not to.startswith(BEGIN):
+            addressee(to, "--to")
         return [
             one for one in questions
             if (not self.to or one.terms.to == to)
@@ -61,11 +73,17 @@ class Filters:
 ANY = Filters()
 
 
-def told(question: Question) -> dict[str, Any]:
-    """Show a question as plain JSON."""
+def told(question: Question, record: RunRecord | None = None) -> dict[str, Any]:
+    """Show a question as plain JSON.
+
+    Args:
+        record: of the run that asks; None if that is gone.
+    """
+    origin = None if record is None else record.origin
     terms = question.terms.plain()
     return {
         "id": question.id, "run": question.run, "definition": question.definition, "tenant": question.tenant,
+        "root": question.run if origin is None else origin.line[0], "path": "" if origin is None else origin.path,
         "address": question.address, "prompt": question.prompt, "schema": question.schema, "about": question.about,
         "asked_at": iso(question.asked_at), "status": question.status, "to": question.terms.to,
         "due_at": None if question.terms.due_at is None else iso(question.terms.due_at),
@@ -73,7 +91,7 @@ def told(question: Question) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def list_questions(*, filters: Filters = ANY, limit: int = 1000, common: Common = COMMON) -> int:
+def list_questions(*, filters: Filters = ANY, limit: Limit = 1000, common: Common = COMMON) -> int:
     """List open questions, oldest first.
 
     Args:
@@ -81,21 +99,24 @@ def list_questions(*, filters: Filters = ANY, limit: int = 1000, common: Common 
     """
     out = Out(as_json=common.json)
 
-    async def go() -> list[Question]:
+    async def go() -> tuple[list[Question], dict[str, RunRecord]]:
         async with opened(common) as runtime:
             if filters.run:
                 await runtime.get(filters.run)
-            most = limit if filters in (ANY, Filters(run=filters.run)) else EVER
-            return filters.pick(await runtime.store.find(Questions(run=filters.run or None, limit=most)))[:limit]
+                asked = await runtime.questions(filters.run)
+            else:
+                asked = await runtime.store.find(Questions(limit=limit if filters == ANY else EVER))
+            picked = filters.pick(asked)[:limit]
+            return picked, await asking(runtime, picked)
 
-    found = asyncio.run(go())
+    found, records = asyncio.run(go())
     for question in found:
-        out.give(told(question))
+        out.give(told(question, records.get(question.run)))
     now = time.time()
     rows = [
         (
-            q.id, q.run, q.address, q.terms.to or "anybody", duration(now - q.asked_at),
-            "" if q.terms.due_at is None else duration(max(0.0, q.terms.due_at - now)), cut(q.prompt, 60),
+            q.id, q.run, where(q, records), q.terms.to or "anybody", duration(now - q.asked_at),
+            "" if q.terms.due_at is None else duration(max(0.0, q.terms.due_at - now)), cut(q.prompt, PROMPT),
             cut(spell(q.schema), 40),
         )
         for q in found
@@ -125,23 +146,27 @@ def show(question: str, /, *, common: Common = COMMON) -> int:
     """
     out = Out(as_json=common.json)
 
-    async def go() -> tuple[Question, dict[str, Any]]:
+    async def go() -> tuple[Question, dict[str, Any], RunRecord]:
         async with opened(common) as runtime:
             asked = await read(runtime, question, common)
-            return asked, await runtime.state(asked.run)
+            return asked, await runtime.state(asked.run), await runtime.get(asked.run)
 
-    asked, state = asyncio.run(go())
-    out.give({**told(asked), "answer": asked.answer, "by": asked.by, "state": state})
-    out.lines(described(asked))
+    asked, state, record = asyncio.run(go())
+    out.give({**told(asked, record), "answer": asked.answer, "by": asked.by, "state": state})
+    out.lines(described(asked, where(asked, {asked.run: record})))
     out.lines(["state", *(f"  {name} = {short(value)}" for name, value in state.items())])
     return 0
 
 
-def described(asked: Question) -> list[str]:
-    """Describe a question on some lines."""
+def described(asked: Question, place: str = "") -> list[str]:
+    """Describe a question on some lines.
+
+    Args:
+        place: where it is asked, as `where` says it.
+    """
     terms = asked.terms
     lines = [
-        f"question  {asked.id} ({asked.status})", f"run       {asked.run}, {asked.address}",
+        f"question  {asked.id} ({asked.status})", f"run       {asked.run}, {place or asked.address}",
         f"to        {terms.to or 'anybody'}", f"asked     {clock_time(asked.asked_at)}",
     ]  # fmt: skip
     if terms.due_at is not None:
@@ -150,11 +175,18 @@ def described(asked: Question) -> list[str]:
         lines.append(f"deadline  {clock_time(terms.due_at)}; then {after}")
     if terms.remind:
         lines.append(f"reminders {', '.join(map(clock_time, terms.remind))}")
-    lines += [f"answer    {spell(asked.schema)}", capped(asked.prompt)]
+    lines.append(f"answer    {spell(asked.schema)}")
+    if asked.answered_at is not None:
+        by = f", by {asked.by}" if asked.by else ""
+        lines.append(f"given     {short(asked.answer, 1_000)}{by}, {clock_time(asked.answered_at)}")
+    lines.append(capped(asked.prompt))
     shown = asked.about.get("shown")
-    about = {name: value for name, value in asked.about.items() if name not in ("shown", "arguments", "bound")}
+    about = {name: value for name, value in asked.about.items() if name not in ("shown", "arguments", "bound", "again")}
     if shown is not None:
         lines += ["shown", *(f"  {line}" for line in str(shown).splitlines())]
+    if again := asked.about.get("again"):
+        lines.append(f"again     it differs in {', '.join(again['differs'])} from question {again['id']}, which showed")
+        lines += [f"  {line}" for line in str(again["shown"]).splitlines()]
     return lines + ([f"about     {capped(spell(about))}"] if about else [])
 
 
@@ -187,9 +219,11 @@ def answer(
                 return await show_until_settled(
                     runtime, asked.run, common, after=record.head.seq, wait=wait, blueprint=loaded[0].compile()
                 )  # fmt: skip
-        out.give({"type": "answered", "question": question, "run": asked.run, "value": given})
-        out.end(f"answered; {asked.run} goes on with a worker, or with")
-        out.end(f"  {common.paste('runs', 'resume', asked.run)}")
+            told = await after_answer(runtime, common, asked)
+        before = {} if asked.status == "open" else {"duplicate": True, "by": asked.by}
+        out.give({"type": "answered", "question": question, "run": asked.run, "value": given, **before})
+        for line in told:
+            out.end(line)
         return 0
 
     return asyncio.run(go())
@@ -252,12 +286,12 @@ def escalate(question: str, to: str, /, *, by: str = "", why: Why = "", common: 
 
     Args:
         question: the question's id.
-        to: user:NAME, role:NAME, tenant:NAME; FILE.py:NAME, which is driven here; or a definition's name, for a worker.
+        to: user:NAME, role:NAME, tenant:NAME; FILE.py:NAME, which is driven here; or definition:NAME, for a worker.
         by: who says so; else the user.
     """
     out = Out(as_json=common.json)
     kind, colon, _ = to.partition(":")
-    loaded = load([to]) if colon and kind not in PEOPLE else []
+    loaded = load([to]) if colon and kind not in (*PEOPLE, "definition") else []
 
     async def go() -> tuple[str, str]:
         async with opened(common, loaded) as runtime:
@@ -268,9 +302,14 @@ def escalate(question: str, to: str, /, *, by: str = "", why: Why = "", common: 
                 with suppress(RunFailed):
                     await runtime.wait(goal, timers=True)
                 asked = await read(runtime, question, common)
+            elif kind == "definition" and not await runtime.store.find(Runs(ids=(goal,))):
+                goal = to
             return goal, asked.status
 
     goal, status = asyncio.run(go())
     out.give({"type": "escalated", "question": question, "to": goal, "status": status})
     out.end(f"escalated to {goal}; the question is {status}")
+    if kind == "definition" and goal == to:
+        out.say(f"a worker that knows {to.removeprefix('definition:')!r} starts it; nobody else can answer meanwhile")
+        out.say(f"back to people:  {common.paste('inbox', 'escalate', question, 'role:NAME')}")
     return 0

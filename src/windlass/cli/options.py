@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Annotated, Final
 
 from cyclopts import Parameter
+from cyclopts.validators import Number
 
 DEFAULT_STORE: Final = "sqlite:///.windlass/windlass.db"
 STORE_VARIABLE: Final = "WINDLASS_STORE"
 PLATFORM_VARIABLE: Final = "WINDLASS_PLATFORM"
+
+Limit = Annotated[int, Parameter(validator=Number(gte=1))]  # of how much is listed
 
 
 @Parameter(name="*")

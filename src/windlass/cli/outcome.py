@@ -1,6 +1,7 @@
 """How a run stands when a command leaves it: its output, what it waits for, or what failed it; and what to do next."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,13 +14,14 @@ from windlass.core.blueprint import Blueprint, Place
 from windlass.core.frames import visit_of
 from windlass.core.owner import is_alive
 from windlass.core.position import load, parse, place
-from windlass.core.queries import Commands, Turns
+from windlass.core.queries import Commands, Runs, Turns
 from windlass.core.records import Question, RunRecord
 from windlass.core.states import PAUSED, WAITING, Status
 from windlass.core.thread import names_of, place_of
 from windlass.engine import reads
 from windlass.engine.begin import front
 from windlass.engine.continued import next_of
+from windlass.engine.inherit import base_of
 from windlass.engine.outputs import output
 from windlass.engine.runtime import Runtime
 from windlass.policies.chain import resolve_at
@@ -51,6 +53,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     record: RunRecord
     output: Any = None
     questions: tuple[Question, ...] = ()
+    asking: dict[str, RunRecord] = {}  # the runs that ask them, by id
     signals: tuple[str, ...] = ()  # by name: those that it waits for
     posted: tuple[str, ...] = ()  # verbs that wait for whoever drives the run next
     failing: Failing | None = None
@@ -71,7 +74,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     def as_object(self) -> dict[str, Any]:
         """Spell it out for programs."""
         asked = [
-            {"id": q.id, "address": q.address, "prompt": q.prompt, "schema": q.schema, "about": q.about}
+            {"id": q.id, "run": q.run, "address": q.address, "prompt": q.prompt, "schema": q.schema, "about": q.about}
             for q in self.questions
         ]
         return {
@@ -90,6 +93,8 @@ async def look_up(runtime: Runtime, run: str, blueprint: Blueprint | None = None
         RunUnknown: no run has this id.
     """
     record = await runtime.get(run)
+    if blueprint is not None and blueprint.name != record.definition:
+        blueprint = None  # that of a run above it
     match record.head.status:
         case Status.COMPLETED:
             state = await runtime.state(run)
@@ -106,7 +111,22 @@ async def look_up(runtime: Runtime, run: str, blueprint: Blueprint | None = None
             asked = tuple(await runtime.questions(faced.id))
             behind = None if faced is record else faced
             signals = await _signals(runtime, faced.id)
-            return Outcome(record=record, questions=asked, signals=signals, posted=tuple(posted), behind=behind)
+            return Outcome(
+                record=record, questions=asked, asking=await asking(runtime, asked), signals=signals,
+                posted=tuple(posted), behind=behind,
+            )  # fmt: skip
+
+
+async def asking(runtime: Runtime, questions: Sequence[Question]) -> dict[str, RunRecord]:
+    """Read the records of the runs that ask, by id."""
+    ids = tuple({question.run for question in questions})
+    return {record.id: record for record in await runtime.store.find(Runs(ids=ids, limit=max(1, len(ids))))}
+
+
+def where(question: Question, records: Mapping[str, RunRecord]) -> str:
+    """Say where a question is asked: of a child run with the path to it, by which it is told from its siblings."""
+    record = records.get(question.run)
+    return question.address if record is None or record.origin is None else f"{record.origin.path}/{question.address}"
 
 
 async def _next(runtime: Runtime, record: RunRecord) -> RunRecord | None:
@@ -225,7 +245,10 @@ def going_on_lines(common: Common, outcome: Outcome) -> list[str]:
         ]
     if outcome.behind is not None:
         said = f"{record.id} is turn {record.turn} of thread {record.thread}, and begins once run {outcome.behind.id} "
-        return [f"{said}has ended, which is {outcome.behind.head.status}", *asked_lines(common, outcome)]
+        lines = [f"{said}has ended, which is {outcome.behind.head.status}"]
+        if outcome.behind.head.status is PAUSED:
+            lines += ["  it goes on with", f"    {common.paste('runs', 'resume', outcome.behind.id)}"]
+        return [*lines, *asked_lines(common, outcome)]
     if outcome.status is not WAITING:
         return [
             f"{record.id} is {outcome.status}, and nobody drives it; it goes on with a worker, or with",
@@ -247,19 +270,43 @@ def going_on_lines(common: Common, outcome: Outcome) -> list[str]:
 
 def asked_lines(common: Common, outcome: Outcome) -> list[str]:
     """Say which answers a run waits for, and how they are given."""
+    faced = outcome.behind or outcome.record
     source = [outcome.record.source] if outcome.record.source else []
     lines = []
     for question in outcome.questions:
         lines += [
-            f"  for an answer ({question.address}): {question.prompt}",
+            f"  for an answer ({where(question, outcome.asking)}): {question.prompt}",
             f"    {common.paste('inbox', 'answer', question.id, example(question), *source, *whose(question))}",
         ]
+        asking = outcome.asking.get(question.run)
+        if asking is not None and asking.head.status is PAUSED and asking.id != faced.id:
+            lines += [
+                f"    {asking.id} is paused; it goes on with",
+                f"      {common.paste('runs', 'resume', asking.id)}",
+            ]
     for name in outcome.signals:
         lines += [
             f"  for a signal: {name}",
-            f"    {common.paste('runs', 'signal', outcome.record.id, name, '--value', 'VALUE')}",
+            f"    {common.paste('runs', 'signal', faced.id, name, '--value', 'VALUE')}",
         ]
     return lines
+
+
+async def after_answer(runtime: Runtime, common: Common, asked: Question) -> list[str]:
+    """Say how a run goes on whose question is answered; `asked` is the question as it stood before that."""
+    said = "answered" if asked.status == "open" else f"answered before, by {asked.by or 'nobody named'}"
+    record = await runtime.get(asked.run)
+    if record.head.status in EXIT:
+        return [f"{said}; {record.id} is {record.head.status}"]
+    awaited = (*record.origin.line, record.id) if record.origin is not None else (record.id,)
+    ids = awaited[awaited.index(base_of(record)) :]
+    above = {one.id: one for one in await runtime.store.find(Runs(ids=ids, statuses=(PAUSED,), limit=len(ids)))}
+    paused = next((one for one in ids if one in above), "")
+    resume = f"  {common.paste('runs', 'resume', paused or record.id)}"
+    if not paused:
+        return [f"{said}; {record.id} goes on with a worker, or with", resume]
+    below = "" if paused == record.id else f"below {paused}, which is "
+    return [f"{said}; {record.id} is {below}paused, and goes on with", resume]
 
 
 def whose(question: Question) -> list[str]:

@@ -13,8 +13,8 @@ from windlass.cli.follow import followed
 from windlass.cli.foreground import catch_up
 from windlass.cli.loader import load
 from windlass.cli.opening import opened
-from windlass.cli.options import COMMON, Common
-from windlass.cli.outcome import Outcome, look_up, tell_outcome
+from windlass.cli.options import COMMON, Common, Limit
+from windlass.cli.outcome import Outcome, is_driven, look_up, tell_outcome
 from windlass.cli.output import Out, clock_time, duration, iso, short, table
 from windlass.cli.telling import as_line, as_object
 from windlass.cli.values import read_tags
@@ -36,7 +36,7 @@ def list_runs(
     tag: Many = (),
     parent: str = "",
     thread: str = "",
-    limit: int = 50,
+    limit: Limit = 50,
     after: str = "",
     common: Common = COMMON,
 ) -> int:
@@ -55,6 +55,8 @@ def list_runs(
 
     async def go() -> int:
         async with opened(common) as runtime:
+            for named in filter(None, (parent, after)):  # of a run that is not there, nothing would be listed
+                await runtime.get(named)
             found = await runtime.runs(
                 statuses=status or None, definitions=definition or None, tags=read_tags(tag), limit=limit,
                 after=after or None, parent=parent or None, thread=thread or None,
@@ -100,7 +102,7 @@ def as_row(record: RunRecord) -> dict[str, Any]:
 
 def when(record: RunRecord) -> str:
     """Say who drives a run, or when it goes on."""
-    if record.owner is not None:
+    if record.owner is not None and is_driven(record):
         return f"pid {record.owner.pid} on {record.owner.host}"
     if record.head.status is Status.WAITING:
         return f"until {clock_time(record.head.due_at)}" if record.head.due_at else "for an answer or a child"

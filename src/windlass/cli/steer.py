@@ -152,7 +152,11 @@ def signal(run: str, name: str, /, *, value: str = "null", by: str = "", id: str
     async def go() -> int:
         async with opened(common) as runtime:
             out.say(f"store {common.url}\nrun   {run}")
-            await runtime.signal(run, name, given, by=by or user(), id=id)
+            is_new = await runtime.signal(run, name, given, by=by or user(), id=id)
+        if not is_new:
+            out.give({"type": "signalled", "run": run, "name": name, "duplicate": True})
+            out.end(f"not sent: {run} was sent a signal {id!r} before, and has that one")
+            return 0
         out.give({"type": "signalled", "run": run, "name": name, "value": given})
         out.end(f"sent; {run} goes on with a worker, or with")
         out.end(f"  {common.paste('runs', 'resume', run)}")

@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 from windlass.cli.opening import opened
-from windlass.cli.options import COMMON, Common
+from windlass.cli.options import COMMON, Common, Limit
 from windlass.cli.output import Out, duration, table
 from windlass.cli.runs import as_row, when
 from windlass.core.queries import Threads
@@ -21,7 +21,7 @@ def list_threads(
     *,
     definition: tuple[str, ...] = (),
     tenant: str = "",
-    limit: int = 50,
+    limit: Limit = 50,
     after: str = "",
     common: Common = COMMON,
 ) -> int:
@@ -38,6 +38,8 @@ def list_threads(
 
     async def go() -> int:
         async with opened(common) as runtime:
+            if after:
+                await runtime.get(after)
             found = await runtime.store.find(asked)
         for record in found:
             out.give(as_row(record))
@@ -58,7 +60,7 @@ def list_threads(
 
 
 def show(
-    thread: str, /, *, definition: str = "", tenant: str = "", limit: int = MOST_TURNS, common: Common = COMMON
+    thread: str, /, *, definition: str = "", tenant: str = "", limit: Limit = MOST_TURNS, common: Common = COMMON
 ) -> int:
     """Show the turns of a thread, the first first: which run each is, and how it stands.
 

@@ -72,7 +72,8 @@ async def answer(
         with suppress(NotForYou):  # it was put to somebody else since: that may be the same person
             return await _post(control, asked, value, by, context)
         asked, before = await find(control, id_), to
-    raise NotForYou(f"question {id_} of run {asked.run} is put to {to}, not to {by or 'nobody named'}")
+    who = ", ".join([by or "nobody named", *(f"role {role}" for role in roles), *([f"tenant {tenant}"] * bool(tenant))])
+    raise NotForYou(f"question {id_} of run {asked.run} is put to {to}, not to {who}")
 
 
 async def _post(control: Control, asked: r.Question, value: Any, by: str, context: Mapping[str, Any] | None) -> None:

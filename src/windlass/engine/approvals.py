@@ -31,6 +31,7 @@ from windlass.policies.permission import Kind, Layer
 VERDICT = {"type": "string", "enum": ["allow", "deny"]}
 WINDOW_SECONDS = 3600.0
 BEGIN = "permit|"
+MOST_IN_PROMPT = 200  # characters of the arguments
 
 
 class Wish(NamedTuple):
@@ -72,15 +73,15 @@ async def approve(activation: Activation, wish: Wish, digest: Callable[[], str],
     whole = sha256(msgspec.json.encode(bound, order="sorted")).hexdigest()[:32]
     where, identity = _where(activation, wish), f"{BEGIN}{wish.kind}|{wish.place}|{whole}|{activation.pending.resets}"
     activation.nth(identity)
+    about = {**shown, "bound": bound}
     if identity not in activation.pending.asked:
-        await _void(activation, wish, bound)
+        about |= await _void(activation, wish, bound)
         terms = approval_terms(by, activation.services.seams.clock.now())
         why = await _too_many(activation, to)
         if why:
             raise _deny(activation, wish, why, "raise Platform(approvals=..., approvals_each=...), or ask for less")
-    said = f"May {activation.node.id} do {wish.kind} {wish.name!r} with these arguments?"
     try:
-        raw = await ask(activation, identity, escaped(said), VERDICT, {**shown, "bound": bound}, terms)
+        raw = await ask(activation, identity, _prompt(activation.node.id, wish, about), VERDICT, about, terms)
     except QuestionExpired as error:
         raise PermissionDenied(f"{where}: nobody approved it in time") from error
     if msgspec.json.decode(raw) != "allow":
@@ -126,8 +127,12 @@ def policy_digest(layers: tuple[Layer, ...], to: str) -> str:
     return digested([[[one.name, list(map(str, one.rules)), sorted(one.kinds)] for one in layers], to])
 
 
-async def _void(activation: Activation, wish: Wish, bound: Mapping[str, str]) -> None:
-    """Tell that what was asked about before is not what is asked now, and withdraw that question if it is open."""
+async def _void(activation: Activation, wish: Wish, bound: Mapping[str, str]) -> dict[str, Any]:
+    """Tell that what was asked about before is not what is asked now, and withdraw that question if it is open.
+
+    Returns:
+        What is shown of that beside the question: the last one's id, which fields differ, and what it showed.
+    """
     journal, pending = activation.journal, activation.pending
     ids, begin, done = {}, f"{BEGIN}{wish.kind}|", pending.calls.keys() | pending.outcomes.keys()
     for key, id_ in pending.asked.items():
@@ -136,8 +141,9 @@ async def _void(activation: Activation, wish: Wish, bound: Mapping[str, str]) ->
             asking = place.rpartition("|")[0] if wish.kind == "model" else place  # which of its models may be behind it
             if place not in done and asking not in done and resets == str(pending.resets):
                 ids[id_] = key
+    again: dict[str, Any] = {}
     if not ids:
-        return
+        return again
     for asked in await journal.store.find(queries.Questions(ids=tuple(ids), statuses=None)):
         if asked.about.get("name") != wish.name:
             continue
@@ -148,6 +154,17 @@ async def _void(activation: Activation, wish: Wish, bound: Mapping[str, str]) ->
         if asked.status == "open":
             journal.change(changes.QuestionPut(msgspec.structs.replace(asked, status="withdrawn")))
             journal.say("question.withdrawn", activation.address, id=asked.id)
+        again = {"again": {"id": asked.id, "differs": fields, "shown": asked.about.get("shown", "")}}
+    return again
+
+
+def _prompt(node: str, wish: Wish, about: Mapping[str, Any]) -> str:
+    """Ask in one line: what is about to be done, the beginning of the arguments, and whether it is asked again."""
+    again = about.get("again")
+    before = f"Asked again, as it differs in {', '.join(again['differs'])}: " if again else ""
+    shown = str(about["shown"])
+    head = shown if len(shown) <= MOST_IN_PROMPT else f"{shown[:MOST_IN_PROMPT]}… (more is shown beside)"
+    return f"{before}{escaped(f'May {node} do {wish.kind} {wish.name!r} with {head}?')}"
 
 
 async def _too_many(activation: Activation, to: str) -> str:

@@ -89,16 +89,17 @@ class Control:
                 await self.drives.drive(last.id)
         return record.id
 
-    async def post(self, run: str, verb: str, by: str = "", *, id: str = "", **arguments: Any) -> None:
-        """Post a command, let the owner know, and take it here if there is no owner; an id that was posted is not."""
+    async def post(self, run: str, verb: str, by: str = "", *, id: str = "", **arguments: Any) -> bool:
+        """Post a command, let the owner know, and take it here if there is no owner; False if its id was posted."""
         command = r.Command(
             id=id or self.services.seams.ids(), run=run, verb=verb, arguments=arguments, by=by,
             at=self.services.seams.clock.now(),
         )  # fmt: skip
         crashpoint("command.post")
-        await self.store.post(masked(sendable(command)))
+        is_new = await self.store.post(masked(sendable(command)))
         self.services.notifier.wake("!" + run)
         await self._take_up(run, verb)
+        return is_new
 
     async def _take_up(self, run: str, verb: str) -> None:
         """Let a run without an owner take its commands here."""

@@ -3,7 +3,9 @@
 The policy decides, `recover` proposes when the policy has no attempt left, and the ceiling clamps what it proposes.
 """
 
+import os
 import traceback
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -35,6 +37,7 @@ from windlass.policies.budget import handed_to
 from windlass.policies.chain import Reason, Ruling, clamp, classify
 
 MOST_FRAMES, MOST_CAUSES = 8, 5
+PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 
 def settle(drive: Drive, outcome: Outcome) -> r.Finished | None:
@@ -190,13 +193,18 @@ def describe(error: BaseException, depth: int = 0) -> ops.Failure:
     frames = [
         f"{frame.f_code.co_filename}:{line} in {frame.f_code.co_name}"
         for frame, line in traceback.walk_tb(error.__traceback__)  # reads no source file, as `extract_tb` does
-        if "/windlass/engine/" not in frame.f_code.co_filename.replace("\\", "/")
+        if not _is_ours(frame.f_code.co_filename)
     ]
     inner = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     cause = describe(inner, depth + 1) if inner is not None and depth < MOST_CAUSES else None
     code = error.code if isinstance(error, WindlassError) else "task"
     problems = error.problems if isinstance(error, OutputRefused) else ()
     return masked(ops.Failure(kind_of(error), text_of(error), code, tuple(frames[-MOST_FRAMES:]), cause, problems))
+
+
+def _is_ours(file: str) -> bool:
+    """Say whether a file is Windlass's own; of the command line and of testing users run definitions, too."""
+    return file.startswith(PACKAGE) and not file.removeprefix(PACKAGE).startswith(("cli", "testing"))
 
 
 def plain(failure: ops.Failure) -> dict[str, Any]:

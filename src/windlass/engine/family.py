@@ -35,8 +35,11 @@ async def is_going_on(services: Services, record: r.RunRecord, *, timers: bool) 
     seen: list[r.RunRecord] = []
     while True:
         here = await store.find(queries.Runs(ids=(record.id,)))
-        below = await awaited(store, record, (CREATED, RUNNING, WAITING))
+        found = await awaited(store, record, (CREATED, RUNNING, WAITING, PAUSED))
+        below = [one for one in found if one.head.status is not PAUSED]
         if any(one.owner is not None or one.head.status not in SETTLED for one in (*here, *below)):
+            return True
+        if any([await _is_resumed(store, one) for one in found if one.head.status is PAUSED]):
             return True
         if not timers and not all([await is_for_people(store, one) for one in below]):
             return True
@@ -47,6 +50,11 @@ async def is_going_on(services: Services, record: r.RunRecord, *, timers: bool) 
         seen = [*here, *below]
         if await store.find(queries.Runs(ids=tuple(one.id for one in seen), claimable=True, limit=1)):
             return True
+
+
+async def _is_resumed(store: Store, record: r.RunRecord) -> bool:
+    """Say whether somebody has asked a paused run to go on, as the run above it does when it is resumed."""
+    return any(command.verb == "resume" for command in await store.find(queries.Commands(run=record.id)))
 
 
 async def is_settled(store: Store, record: r.RunRecord, *, timers: bool) -> bool:

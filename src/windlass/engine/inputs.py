@@ -110,6 +110,18 @@ def choices(kind: object) -> Iterator[str]:
             yield from choices(part)
 
 
+def check_name(name: str, where: str) -> str:
+    """Return a name that something is told by, if it is one.
+
+    Raises:
+        InputError: it is empty, or holds a lone surrogate.
+        SecretInName: a secret stands in it.
+    """
+    if not name:
+        raise InputError(where, "it has no name", hint="the name that the task waits for, as ctx.signal is given it")
+    return check_text(name, where)
+
+
 def unknown_channel(blueprint: Blueprint, name: str) -> InputError:
     """Make the error for a channel that does not exist; it names those that do."""
     return InputError(name, f"{blueprint.name} has no channel {name!r}", hint=f"there are: {public(blueprint)}")

@@ -19,7 +19,7 @@ from windlass.engine import escalations, reads
 from windlass.engine.answers import find
 from windlass.engine.control import Control
 from windlass.engine.initiate import edit as edited
-from windlass.engine.inputs import check_text, packed, spoken, unpacked
+from windlass.engine.inputs import check_name, packed, spoken, unpacked
 from windlass.engine.terms import target
 from windlass.engine.threads import check_begun
 
@@ -52,13 +52,19 @@ async def edit(control: Control, run: str, edits: dict[str, Any], *, by: str, wh
 async def escalate(control: Control, id_: str, to: str | Definition, *, by: str, why: str) -> str:
     """Put an open question to somebody else; a definition is started with it, and what it returns is the answer.
 
+    Args:
+        to: somebody, or a definition: by its name alone only where it is known, so that a slip puts it to nobody.
+
     Returns:
         To whom it is put; the id of the run for a definition.
 
     Raises:
         QuestionUnknown, AlreadyAnswered: there is no such question, or it is closed.
-        InputError: it is put to nobody.
+        InputError: it is put to nobody, or to a definition that is not known here.
     """
+    if isinstance(to, str) and to and ":" not in to and to not in control.drives.blueprints:
+        hint = f'"role:{to}" or "user:{to}" for people; "definition:{to}" if a worker knows a definition of this name'
+        raise InputError("to", f"no definition {to!r} is known here", hint=hint)
     goal = target(to) if isinstance(to, str) else f"definition:{control.drives.learn(to).name}"
     asked = await find(control, id_)
     if asked.status != "open":
@@ -68,15 +74,18 @@ async def escalate(control: Control, id_: str, to: str | Definition, *, by: str,
     return await escalations.begin(control, id_) if goal.startswith(escalations.BEGIN) else goal
 
 
-async def signal(control: Control, run: str, name: str, value: Any, *, by: str, id: str) -> None:
+async def signal(control: Control, run: str, name: str, value: Any, *, by: str, id: str) -> bool:
     """Post a signal; it is part of the run's log once its owner has taken it.
+
+    Returns:
+        Whether it was sent: not if one was under this id before, whatever its value.
 
     Raises:
         RunUnknown, RunState: there is no such run, or it is completed or cancelled.
         SignalInvalid: a task waits for a signal of this name, and this is not what it wants; nothing was sent.
-        InputError, ValueNotKept, ValueTooLarge: the name is no text, or the value cannot be kept; nothing was sent.
+        InputError, ValueNotKept, ValueTooLarge: the name is empty or no text, or the value cannot be kept; so too.
     """
-    check_text(name, "signal")
+    check_name(name, "signal")
     record = await reads.get(control.store, run)
     move(run, record.head.status, "signal")
     known = control.drives.blueprints.get(record.definition)
@@ -87,7 +96,7 @@ async def signal(control: Control, run: str, name: str, value: Any, *, by: str, 
     if wrong and all(wrong):
         hint = f"{waits[0].address} wants {bytes(waits[0].schema).decode()[:500]}"
         raise SignalInvalid("signal", wrong[0], hint=hint)
-    await control.post(run, "signal", by, id=id and _known_as(run, id), name=name, value=Raw(encoded))
+    return await control.post(run, "signal", by, id=id and _known_as(run, id), name=name, value=Raw(encoded))
 
 
 def _known_as(run: str, id: str) -> str:

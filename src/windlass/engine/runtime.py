@@ -213,9 +213,9 @@ class Runtime:
         """Answer an open question, as whom the caller says; the run goes on wherever its definition is known."""
         await answers.answer(self._control, question, value, by=by, roles=roles, tenant=tenant)
 
-    async def signal(self, run: str, name: str, value: Any = None, *, by: str = "", id: str = "") -> None:
-        """Send a signal to a run, whoever drives it: one `ctx.signal(name)` takes it. An `id` is sent at most once."""
-        await people.signal(self._control, run, name, value, by=by, id=id)
+    async def signal(self, run: str, name: str, value: Any = None, *, by: str = "", id: str = "") -> bool:
+        """Send a signal to a run: one `ctx.signal(name)` takes it; False if one of this `id` was sent before."""
+        return await people.signal(self._control, run, name, value, by=by, id=id)
 
     async def edit(
         self, run: str, edits: dict[str, Any], *, by: str = "", why: str = "", overwrite: bool = False

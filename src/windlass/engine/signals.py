@@ -24,7 +24,7 @@ from windlass.core.types import convert
 from windlass.core.words import Escalate, When
 from windlass.engine.activation import Activation
 from windlass.engine.drive import Drive
-from windlass.engine.inputs import check_text
+from windlass.engine.inputs import check_name
 from windlass.engine.terms import REJECT, read_terms
 
 T = TypeVar("T")
@@ -59,12 +59,12 @@ class Signals:
 
         Raises:
             SignalExpired: none came in time, and nothing else was declared to follow.
-            InputError: the name is no text, the schema is none, or a deadline cannot be.
+            InputError: the name is empty or no text, the schema is none, or a deadline cannot be.
         """
         activation, codec = self._open(), self._open().blueprint.codec
         given = schema is None or isinstance(schema, dict)  # a JSON Schema, or none: the value is plain JSON
         shape, kind = (schema or {}, Any) if given else (asked_schema(schema), schema)
-        begin = f"signal|{check_text(name, 'signal')}"
+        begin = f"signal|{check_name(name, 'signal')}"
         key = _next_try(activation, f"{begin}|{activation.nth(begin)}")
         terms = ops.NO_TERMS
         if key not in activation.pending.awaited and key not in activation.pending.signals:
