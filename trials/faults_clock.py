@@ -87,6 +87,7 @@ def _simulate(seed: int, figures: Figures) -> None:
     loop = SimulatedLoop(dice.randrange, most_turns=200_000)
     scene = Scene(loop)
     events: list[Event] = []
+    again: list[Event] = []
 
     async def jumps() -> None:
         for _ in range(dice.randint(1, 4)):
@@ -105,6 +106,9 @@ def _simulate(seed: int, figures: Figures) -> None:
             events.extend([event async for event in runtime.events(run, follow=True)])
             result = await runtime.wait(run)
             shaken.cancel()
+            again.extend(
+                [event async for event in runtime.events(run, follow=True)]
+            )  # at once
             return result.output
 
     try:
@@ -113,6 +117,7 @@ def _simulate(seed: int, figures: Figures) -> None:
         figures.blame("stuck", f"seed {seed}: {stuck}")
         return
     _judge(f"seed {seed}", output, events, figures)
+    _judge(f"seed {seed}, once more", output, again, figures)
     for what, where in scene.trouble():
         figures.blame(what, f"seed {seed}: {where}")
 
