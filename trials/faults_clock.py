@@ -106,9 +106,7 @@ def _simulate(seed: int, figures: Figures) -> None:
             events.extend([event async for event in runtime.events(run, follow=True)])
             result = await runtime.wait(run)
             shaken.cancel()
-            again.extend(
-                [event async for event in runtime.events(run, follow=True)]
-            )  # at once
+            again.extend([event async for event in runtime.events(run, follow=True)])  # at once
             return result.output
 
     try:

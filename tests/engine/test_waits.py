@@ -156,10 +156,10 @@ async def test_a_lone_node_hears_what_it_waits_for_while_it_does_something_else(
         return list(said)
 
     async with asyncio.timeout(LONG):
-        running = asyncio.create_task(runtime.run(Pipeline("p", [alone], children=[child]), id="r"))
+        await runtime.start(Pipeline("p", [alone], children=[child]), id="r")
         await runtime.answer(await question(runtime, "r", "Go?"), "yes")
         await runtime.signal("r", "told", 5)
-        result = await running
+        result = await runtime.wait("r")
     assert result.output == ["yes", "nobody", 5, 1, "done"]
     assert sorted(heard) == ["answer", "child", "deadline", "signal"]
     events = [event.type async for event in runtime.events("r")]
@@ -190,12 +190,12 @@ async def test_an_answer_to_one_node_is_heard_while_another_runs_alone(runtime: 
         return first + 1
 
     async with asyncio.timeout(LONG):
-        running = asyncio.create_task(runtime.run(Pipeline("p", [asks, first, second]), id="r"))
+        await runtime.start(Pipeline("p", [asks, first, second]), id="r")
         asked = await question(runtime, "r", "Go?")
         async for event in runtime.events("r", follow=True):
             if event.type == "activation.completed":
                 break
         await asyncio.sleep(0.05)
         await runtime.answer(asked, "yes")
-        result = await running
+        result = await runtime.wait("r")
     assert result.output == {"asks": "yes", "second": 2}

@@ -25,7 +25,7 @@ from windlass.engine.reconcile import Step, reconcile
 PACKAGE = Path(windlass.__file__).parent
 PURE = [
     "engine/plan.py", "engine/reconcile.py", "engine/initiate.py", "core/position.py", "core/channels.py",
-    "core/frames.py", "core/pending.py",
+    "core/asked.py", "core/frames.py", "core/pending.py", "core/schema.py",
     "core/pieces.py", "core/states.py", "core/tallies.py", "core/usage.py",
     *(f"policies/{path.name}" for path in sorted((PACKAGE / "policies").glob("*.py")) if path.stem != "cel"),
 ]  # fmt: skip
@@ -38,11 +38,12 @@ PLAIN = {  # what they may import beside each other: nothing in it tells the tim
     "windlass.core.frames", "windlass.core.ops", "windlass.core.origin", "windlass.core.pending",
     "windlass.core.pieces", "windlass.core.position",
     "windlass.core.records",
-    "windlass.core.annotations", "windlass.core.judged", "windlass.core.redact", "windlass.core.secret",
-    "windlass.core.shapes", "windlass.core.talk", "windlass.core.types", "windlass.core.usage",
+    "windlass.core.annotations", "windlass.core.asked", "windlass.core.judged", "windlass.core.redact", "windlass.core.secret",
+    "windlass.core.schema", "windlass.core.shapes", "windlass.core.talk", "windlass.core.types", "windlass.core.usage",
     "windlass.core.states", "windlass.core.words", "windlass.core", "windlass.engine.plan", "windlass.engine.reconcile",
 }  # fmt: skip
-EXTRAS = {  # libraries that one of them imports when it is used, each a function of what it is given
+EXTRAS = {  # libraries that one of them imports, each used as a function of what it is given
+    "core/schema.py": {"uuid"},  # a text is read as one; none is made
     "policies/schemas.py": {  # a JSON Schema is compiled, and references outside it are refused, not fetched
         "jsonschema_rs",
         "google.protobuf",

@@ -51,12 +51,16 @@ async def play_deadline(sim: Simulation) -> None:
 
 
 def check_deadline(sim: Simulation, outcome: Outcome) -> list[str]:
-    """Whoever was told that the answer counts was told the truth, and so was whoever came too late."""
+    """Whoever was told that the answer counts was told the truth, and so was whoever came too late.
+
+    Where the clock of one process was set, the deadline lies ahead for one when it has passed for the other.
+    """
     status, output = outcome.runs["r"]
     said = sim.outside["said"]
     if status != COMPLETED or output not in ("red blue", "nobody blue"):
         return [f"the run ended {status} {output}"]
-    if (not said and output != "red blue") or (said in LATE and output != "nobody blue"):
+    was_late = said in LATE and not (said == "QuestionExpired" and sim.watch.reached["clock jumped"])
+    if (not said and output != "red blue") or (was_late and output != "nobody blue"):
         return [f"the answer met {said or 'nothing'}, and the output is {output}"]
     return []
 
