@@ -38,7 +38,8 @@ PLAIN = {  # what they may import beside each other: nothing in it tells the tim
     "windlass.core.frames", "windlass.core.ops", "windlass.core.origin", "windlass.core.pending",
     "windlass.core.pieces", "windlass.core.position",
     "windlass.core.records",
-    "windlass.core.annotations", "windlass.core.asked", "windlass.core.judged", "windlass.core.redact", "windlass.core.secret",
+    "windlass.core.annotations", "windlass.core.asked", "windlass.core.judged", "windlass.core.redact",
+    "windlass.core.secret",
     "windlass.core.schema", "windlass.core.shapes", "windlass.core.talk", "windlass.core.types", "windlass.core.usage",
     "windlass.core.states", "windlass.core.words", "windlass.core", "windlass.engine.plan", "windlass.engine.reconcile",
 }  # fmt: skip
