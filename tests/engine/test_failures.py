@@ -133,8 +133,9 @@ async def test_what_cannot_stand_in_for_an_output_fails_the_run(proposed: Recove
         raise ValueError(n)
 
     async with Runtime("memory:") as runtime:
-        with pytest.raises(RunFailed, match="ValueError: 3"):
+        with pytest.raises(RunFailed, match="ValueNotKept: work: object") as raised:
             await runtime.run(Pipeline("p", [work]), 3, id="r")
+        assert raised.value.failure["cause"]["kind"] == "ValueError"
         clamped = [event.data["why"] async for event in runtime.events("r") if event.type == "policy.clamped"]
         assert [why.partition(" (")[0] for why in clamped] == ["work: object is not a value that can be kept"]
 

@@ -128,6 +128,7 @@ def _instead(
         except WindlassError as error:  # it cannot stand there: the attempt has failed
             drive.journal.say("policy.clamped", address, proposed=action.kind, why=str(error))
             said = f"{said}, and that cannot stand in: {error}"
+            failure = msgspec.structs.replace(describe(error), cause=failure)
     if action.kind == "rollback":
         drive.leaving = "rollback"
         drive.rollback = proposed(address, activation.attempt, _back_to(activation, action.to))
