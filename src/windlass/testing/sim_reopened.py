@@ -1,7 +1,7 @@
 """The scene of turns that begin anew: one that failed is resumed, one that ended taken back, as the next would begin.
 
 Either the next turn begins with what was left, and whoever comes later is refused; or it waits, and begins with what
-the reopened turn leaves in the end. What was acknowledged is done.
+the reopened turn leaves in the end. A resume that was acknowledged stands in the log.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from windlass.engine.reads import state
 from windlass.graph.graph import Graph
 from windlass.testing.sim_acts import ask_outside, happen
 from windlass.testing.sim_play import Outcome, Scene, Simulation, here
-from windlass.testing.sim_threads import THREAD, Talk, check_live, how_undone, turns, unhappen
+from windlass.testing.sim_threads import THREAD, Talk, answer_all, check_live, turns, unhappen
 
 MESSAGES = ("!a", "b", "c")  # the first fails until somebody has mended what it needs
 
@@ -56,10 +56,7 @@ async def _see(sim: Simulation) -> None:
             if status is PAUSED:
                 await sim.said(lambda runtime, run=run: runtime.resume(run))  # type: ignore[misc]
             elif status not in ENDED:
-                for question in await sim.ask(lambda runtime, run=run: runtime.questions(run)):  # type: ignore[misc]
-                    value = sim.watch.verdict(question)
-                    value = how_undone(sim, question) if value is None else value
-                    await sim.said(lambda runtime, q=question.id, v=value: runtime.answer(q, v))  # type: ignore[misc]
+                await answer_all(sim, run)
         await asyncio.sleep(1)
 
 
@@ -101,6 +98,8 @@ def check_reopened(sim: Simulation, outcome: Outcome) -> list[str]:
         if messages != left or status not in (COMPLETED, FAILED):
             wrong.append(f"{run} is {status.value} with {messages}, and {before} was before it")
         before = messages or before
+    if not sim.outside["resumed"] and not any(b"run.resumed" in row.body for row in sim.world.runs["r0"].rows):
+        wrong.append("r0: a resume was acknowledged, and is not in its log")
     undone: Any = sim.outside.get("undone", Counter())
     return wrong + [f"{key} was undone {times} times" for key, times in undone.items() if times > 1]
 

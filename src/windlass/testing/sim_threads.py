@@ -70,11 +70,16 @@ async def play_threads(sim: Simulation) -> None:
     await asyncio.gather(*(_say(sim, number, message) for number, message in enumerate(MESSAGES)))
     while going := [run for run, kept in sim.world.runs.items() if kept.head.status not in ENDED]:
         for run in going:
-            for question in await sim.ask(lambda runtime, run=run: runtime.questions(run)):  # type: ignore[misc]
-                value = sim.watch.verdict(question)
-                value = how_undone(sim, question) if value is None else value
-                await sim.said(lambda runtime, q=question.id, v=value: runtime.answer(q, v))  # type: ignore[misc]
+            await answer_all(sim, run)
         await asyncio.sleep(1)
+
+
+async def answer_all(sim: Simulation, run: str) -> None:
+    """Answer what a run asks: of a doubt or an undo by what has happened, anything else as the scene does."""
+    for question in await sim.ask(lambda runtime: runtime.questions(run)):
+        value = sim.watch.verdict(question)
+        value = how_undone(sim, question) if value is None else value
+        await sim.said(lambda runtime, q=question.id, v=value: runtime.answer(q, v))  # type: ignore[misc]
 
 
 async def _say(sim: Simulation, number: int, message: str) -> None:
